@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy, pad
 from .params import Bad
 from .task import Job, State
 
+WHOLE = 2**22  # numbers in a client's images up to which an epoch is normalised at once: fewer small operations
 BYTES = 4  # a transferred number counts as float32, whatever the arithmetic on this machine
 
 
@@ -46,15 +47,19 @@ def learning_rate(schedule, lr, round):
 
 
 def average(states, weights):
-    """Weighted mean of states, FedAvg's aggregation; integer buffers are taken from the first. Consumes an iterator."""
+    """Weighted mean of states, FedAvg's aggregation; integer buffers are taken from the first."""
     total = None
-    for s, w in zip(states, weights, strict=False):
-        if total is None:
-            total = {k: v * w if v.is_floating_point() else v.clone() for k, v in s.items()}
-        else:
-            for k, v in s.items():
-                if v.is_floating_point():
-                    total[k].add_(v, alpha=w)
+    for state, w in zip(states, weights, strict=True):
+        total = accumulate(total, state, w)
+    return total
+
+
+def accumulate(total, state, w):
+    """Add `w * state` to a running sum in place; None starts one."""
+    if total is None:
+        return {k: v * w if v.is_floating_point() else v.clone() for k, v in state.items()}
+    floats = [k for k, v in state.items() if v.is_floating_point()]
+    torch._foreach_add_([total[k] for k in floats], [state[k] for k in floats], alpha=w)
     return total
 
 
@@ -64,31 +69,33 @@ class Worker:
     def __init__(self, task, recipe):
         self.task, self.recipe, self.model = task, recipe, task.model
         params = list(self.model.parameters())
+        self.live = self.model.state_dict()  # the net's own tensors, filled and read in place
         self.cuda = task.device.type == "cuda"
         lr = torch.tensor(recipe.lr, device=task.device) if self.cuda and recipe.optimizer == "sgd" else recipe.lr
         if recipe.optimizer == "sgd":
             self.opt = torch.optim.SGD(params, lr, recipe.momentum, weight_decay=recipe.weight_decay,
                                        fused=self.cuda or None)
         else:
-            self.opt = torch.optim.Adam(params, recipe.lr, (recipe.momentum, recipe.beta2), weight_decay=recipe.weight_decay)
+            self.opt = torch.optim.Adam(params, recipe.lr, (recipe.momentum, recipe.beta2),
+                                        weight_decay=recipe.weight_decay)
         self.graphs = {}
 
     def reset(self, state, lr, extra=None):
         """Load a state; zero the optimiser's buffers, or continue with those in `extra`."""
-        self.model.load_state_dict(state)
+        torch._foreach_copy_(list(self.live.values()), [state[k] for k in self.live])
         self.model.train()
         group = self.opt.param_groups[0]
         if torch.is_tensor(group["lr"]):
             group["lr"].fill_(lr)
         else:
             group["lr"] = lr
-        for i, p in enumerate(group["params"]):
-            for key, v in self.opt.state.get(p, {}).items():
-                if torch.is_tensor(v):
-                    v.zero_()
-            if extra:
-                known = {k.split("/")[1]: v for k, v in extra.items() if k.split("/")[0] == str(i)}
-                self.opt.state[p] = {k: v.clone().to(p.device if v.dim() else "cpu") for k, v in known.items()}
+        buffers = [v for s in self.opt.state.values() for v in s.values() if torch.is_tensor(v)]
+        if buffers:
+            torch._foreach_zero_(buffers)
+        for name, v in (extra or {}).items():
+            i, key = name.split("/")
+            p = group["params"][int(i)]
+            self.opt.state[p][key] = v.clone().to(p.device if v.dim() else v.device)
 
     def extra(self):
         """The optimiser's buffers as named tensors, to live on in the next round."""
@@ -107,7 +114,7 @@ class Worker:
         """The default step, captured once per batch shape as a CUDA graph and replayed."""
         if x.shape not in self.graphs:
             static = x.clone(), y.clone()
-            keep = {k: v.clone() for k, v in self.model.state_dict().items()}
+            keep = {k: v.clone() for k, v in self.live.items()}
             buffers = self.extra()
             side = torch.cuda.Stream()
             side.wait_stream(torch.cuda.current_stream())
@@ -118,7 +125,7 @@ class Worker:
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph):
                 self.gradient_step(*static, default_loss)
-            self.model.load_state_dict(keep)
+            torch._foreach_copy_(list(self.live.values()), list(keep.values()))
             for i, p in enumerate(self.opt.param_groups[0]["params"]):
                 for k, v in self.opt.state[p].items():
                     if torch.is_tensor(v):
@@ -139,7 +146,7 @@ class Worker:
             and self.recipe.optimizer == "sgd" and self.recipe.clip is None
         x, y = task.x[job.indices], (task.y[job.indices] if job.labels is None else job.labels.to(task.device))
         if job.steps == 0:
-            return 0, self.model.state_dict()
+            return 0, self.live
         for _ in range(self.recipe.local_epochs) if job.steps is None else count():
             for xb, yb in self.epoch(x, y, rng):
                 if graphed:
@@ -151,8 +158,8 @@ class Worker:
                         p.copy_(torch.where(free, p, value))
                 seen, step = seen + len(yb), step + 1
                 if (after_step and after_step(self.model, step)) or step == job.steps:
-                    return seen, self.model.state_dict()
-        return seen, self.model.state_dict()
+                    return seen, self.live
+        return seen, self.live
 
     def epoch(self, x, y, rng):
         """One permutation in batches, augmented; a last batch of one joins the one before (BatchNorm needs two)."""
@@ -164,14 +171,18 @@ class Worker:
         cuts = list(range(0, n, r.batch_size))
         if len(cuts) > 1 and n - cuts[-1] == 1:
             cuts.pop()
-        for a, b in zip(cuts, [*cuts[1:], n]):
+        whole = not spare and x.numel() <= WHOLE
+        if whole:
+            x = self.task.inputs(x[order])
+        for a, b in zip(cuts, [*cuts[1:], n], strict=True):
             part = order[a:b]
-            xb = x[part]
-            if spare:
-                xb = pad(xb, (r.crop,) * 4) if r.crop else xb
+            if whole:
+                xb = x[a:b]
+            elif spare:
+                xb = pad(x[part], (r.crop,) * 4) if r.crop else x[part]
                 xb = self.task.inputs(xb, offsets[:, a:b])
             else:
-                xb = self.task.inputs(xb)
+                xb = self.task.inputs(x[part])
             if r.flip:
                 xb = torch.where(flips[a:b].to(xb.device)[:, None, None, None], xb.flip(3), xb)
             yield xb, y[part]
@@ -211,20 +222,16 @@ def fedavg(task, jobs, state, *, phase, start=0, loss=None, after_step=None, rec
             raise Bad("forget: nobody has data left to train on; ask fewer clients or a smaller share to be forgotten")
         if recipe.keep_optimizer and len(todo) > 1:
             raise Bad("keep_optimizer: only one client can keep its optimiser; set clients: 1 or training: union")
-        lr, updates, cost = learning_rate(schedule, recipe.lr, r), {}, Cost()
-        weights = [len(j.indices) / sum(len(i.indices) for i in todo) for j in todo]
-
-        def locals_():
-            nonlocal cost, extra
-            for job in todo:
-                seen, local = work.train(state, job, task.rng(phase, r, job.client), lr, loss, after_step, mask, extra)
-                cost += Cost(2 * BYTES * task.parameters * (job.client >= 0), seen * (both + passes * forward))
-                if keep_updates == "all" or job.client in keep_updates:
-                    updates[job.client] = {k: v - state[k] for k, v in local.items()}
-                extra = work.extra() if recipe.keep_optimizer else None
-                yield local
-
-        state = average(locals_(), weights)
+        lr, updates, cost, total = learning_rate(schedule, recipe.lr, r), {}, Cost(), None
+        samples = sum(len(j.indices) for j in todo)
+        for job in todo:
+            seen, local = work.train(state, job, task.rng(phase, r, job.client), lr, loss, after_step, mask, extra)
+            cost += Cost(2 * BYTES * task.parameters * (job.client >= 0), seen * (both + passes * forward))
+            if keep_updates == "all" or job.client in keep_updates:
+                updates[job.client] = {k: v - state[k] for k, v in local.items()}
+            extra = work.extra() if recipe.keep_optimizer else None
+            total = accumulate(total, local, len(job.indices) / samples)
+        state = total
         yield Round(state, cost + Cost(seconds=time.perf_counter() - begin), mask, updates or None, extra)
 
 
