@@ -19,10 +19,10 @@ from .params import Bad
 from .partitions import generator, stratified
 
 ROOT = Path(__file__).resolve().parent.parent
-NAMES = ("digits", "digits_clean", "mnist", "fashionmnist", "cifar10", "cifar100", "caltech101")
-TORCHVISION = {"mnist": "MNIST", "fashionmnist": "FashionMNIST", "cifar10": "CIFAR10", "cifar100": "CIFAR100",
-               "caltech101": "Caltech101"}
-COUNTS = {"mnist": 10, "fashionmnist": 10, "cifar10": 10, "cifar100": 100, "caltech101": 101}
+# name in torchvision and number of classes
+TORCHVISION = {"mnist": ("MNIST", 10), "fashionmnist": ("FashionMNIST", 10), "cifar10": ("CIFAR10", 10),
+               "cifar100": ("CIFAR100", 100), "caltech101": ("Caltech101", 101)}
+NAMES = ("digits", "digits_clean", *TORCHVISION)
 # (mean, std) per channel for images in [0, 1]
 NORMS = {"half": ((0.5,), (0.5,)),
          "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -74,7 +74,7 @@ def load(name, *, root=None, size=None, channels=None, noise=1.0, n_train=None, 
         return _digits(name, size, channels, noise if name == "digits" else 0.0, n_train, n_test, seed)
     if name in NAMES:
         path = _archive(name, root, size, download)
-        arrays = read_archive(path, COUNTS[name])
+        arrays = read_archive(path, TORCHVISION[name][1])
     else:
         path = _own(name, root)
         name = path.stem
@@ -156,7 +156,7 @@ def _digits(name, size, channels, noise, n_train, n_test, seed):
     x = torch.from_numpy(source.images).double()[:, None]
     mean, std, scale = x.mean(), x.std(correction=0), (1 + noise**2) ** 0.5
     x = _channels(_resize((x - mean) / std, size), channels, name)
-    if False:
+    if noise:
         # drawn for all images whatever the subset: an image looks the same in every subset of one seed
         x = (x + noise * torch.randn(x.shape, dtype=x.dtype, generator=generator(seed, "data", "noise"))) / scale
     rest, train = stratified(y, n_train / len(y), generator(seed, "data", "split"))
@@ -271,11 +271,10 @@ def _torchvision(name, folder, size, download):
     """Arrays of a data set of torchvision, whose own files stay in `folder`."""
     from torchvision import datasets
 
-    kind = getattr(datasets, TORCHVISION[name])
+    kind = getattr(datasets, TORCHVISION[name][0])
     if name == "caltech101":
         kind(str(folder), download=download)
-        images = folder / "caltech101" / "101_ObjectCategories"
-        return read_folder(images, size, 3, skip=("BACKGROUND_Google",))
+        return read_folder(folder / "caltech101" / "101_ObjectCategories", size, 3, skip=("BACKGROUND_Google",))
     out = {}
     for part in ("train", "test"):
         source = kind(str(folder), train=part == "train", download=download)

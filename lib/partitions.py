@@ -16,6 +16,7 @@ TRIES = 1000
 def generator(*name):
     """A CPU torch.Generator whose stream is a function of the words and numbers of `name` alone."""
     digest = hashlib.sha256("\x1f".join(str(part) for part in name).encode()).digest()
+    # torch's generator keeps the lower 32 bits: two of 10,000 streams coincide in one study in a hundred
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big"))
 
 
