@@ -17,6 +17,7 @@ from .partitions import add_trigger, generator, partition, split_validation
 State = dict[str, Tensor]
 
 MODEL_KEYS = ("model", "width", "norm", "activation", "patch", "dim", "depth", "heads")
+DATA_KEYS = ("size", "channels", "normalise", "test_share", "noise", "n_train", "n_test")
 RECIPE_KEYS = ("lr", "momentum", "weight_decay", "batch_size", "local_epochs", "optimizer", "clip", "flip", "crop",
                "keep_optimizer")
 
@@ -240,13 +241,13 @@ def _forget(settings, k, indices, y, rng):
     return mask
 
 
-def _poison(settings, x, y, indices, rng):
+def _poison(settings, x, y, indices, white, rng):
     """Trigger and label for `poison_share` of the target's images whose label is another; copies, never in place."""
     label = settings["poison_label"]
     able = indices[y[indices] != label]
     chosen = able[torch.randperm(len(able), generator=rng)[:round(settings["poison_share"] * len(able))]]
     x, y = x.clone(), y.clone()
-    x[chosen] = add_trigger(x[chosen], x.max() if x.is_floating_point() else None)
+    x[chosen] = add_trigger(x[chosen], white)
     y[chosen] = label
     return x, y
 
@@ -257,8 +258,7 @@ def make_task(settings, seed, name="task"):
     torch.set_num_threads(s["threads"])
     torch.set_flush_denormal(True)  # training on into the overfit regime is otherwise 1.6 times slower
     device = s["device"] if s["device"] != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    data = load(s["dataset"], size=s["size"], channels=s["channels"], noise=s["noise"], n_train=s["n_train"],
-                n_test=s["n_test"], seed=seed)
+    data = load(s["dataset"], seed=seed, **{k: s[k] for k in DATA_KEYS})
     x, y = data.x, data.y
     bad = [t for t in s["targets"] if not 0 <= t < s["clients"]]
     if s["forget"] == "clients" and bad:
@@ -275,10 +275,10 @@ def make_task(settings, seed, name="task"):
     backdoor = None
     if s["poison_label"] is not None:
         for k in s["targets"]:
-            x, y = _poison(s, x, y, torch.cat(clients[k][:2]), generator(seed, "poison", k))
+            x, y = _poison(s, x, y, torch.cat(clients[k][:2]), data.white, generator(seed, "poison", k))
         clean = data.y_test != s["poison_label"]
-        value = data.x.max() if data.x.is_floating_point() else None
-        backdoor = (add_trigger(data.x_test[clean], value).to(device), data.y_test[clean].to(device), s["poison_label"])
+        backdoor = (add_trigger(data.x_test[clean], data.white).to(device), data.y_test[clean].to(device),
+                    s["poison_label"])
     return Task(name, s, seed, x.to(device), y.to(device), data.x_test.to(device), data.y_test.to(device),
                 tuple(data.classes), data.mean, data.std, tuple(clients), Recipe(**{k: s[k] for k in RECIPE_KEYS}),
                 torch.device(device), getattr(torch, s["dtype"]), backdoor)
