@@ -45,7 +45,7 @@ def value(df, **where):
 
 
 def test_gap_and_oracle_round_by_hand(two_seeds):
-    of = dict(method="NoT", seed=0, metric="avg_gap")
+    of = {"method": "NoT", "seed": 0, "metric": "avg_gap"}
     assert [value(two_seeds, stop="curve", round=t, **of) for t in (0, 2, 4)] == [55.0, 1.0, 2.0]
     assert value(two_seeds, stop="oracle", **of) == 1.0 and value(two_seeds, stop="last", **of) == 2.0
     assert value(two_seeds, stop="oracle", method="NoT", seed=0, metric="comm_bytes") == 200.0
