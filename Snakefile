@@ -1,0 +1,74 @@
+"""Every notebook's settings and seeds as jobs. Use ./run_all.sh, which makes the environment and calls this.
+
+A job is one setting of one notebook at one seed; it fills the store and leaves runs/<profile>/jobs/*.done. When they
+are done, the notebook runs once more over its settings and seeds and becomes runs/<profile>/notebooks/*.ipynb, .html.
+"""
+import os
+import sys
+
+import yaml
+
+sys.path.insert(0, workflow.basedir)
+from lib.params import load, select
+from lib.run import cells, fingerprint, notebook, runs
+
+P = load(config.get("profile", "quick"))
+R = str(runs(P["profile"]))
+NB = {n: s for n, s in select(P, config.get("only")).items() if notebook(n)}
+SEEDS = P["seeds"]
+GPU = 1 if int(os.environ.get("FU_GPUS") or 0) else 0
+
+# A notebook here starts when those it builds on are done (of those that were asked for). It does not need them: what
+# the store lacks it computes; this only avoids two jobs waiting for the same training.
+NEEDS = {"02": ["01"], "04": ["01"], "05": ["01"]}
+
+
+def stem(number):
+    return notebook(number).stem
+
+
+def marks(number):
+    """The jobs of a notebook; none where the report is as quick by itself."""
+    few = len(SEEDS) == 1 and (P["profile"] == "quick" or len(NB[number]) == 1)
+    return [] if few else [f"{R}/jobs/{number}.{s}.s{seed}.done" for s in NB[number] for seed in SEEDS]
+
+
+def needed(number):
+    return [ancient(f"{R}/notebooks/{stem(n)}.ipynb") for n in NEEDS.get(number, []) if n in NB]
+
+
+def values(number):
+    v = {"profile": P["profile"], "seeds": SEEDS, "settings": NB[number]}
+    return yaml.safe_dump(v, default_flow_style=True, sort_keys=False, width=10**9, allow_unicode=True).strip()
+
+
+def code(number, *tags):
+    return [source for _, source in cells(notebook(number), *tags)]
+
+
+wildcard_constraints:
+    nb=r"\d\d", setting=r"\w+", seed=r"\d+", name=r"\w+"
+
+localrules: all
+
+rule all:
+    input: [f"{R}/notebooks/{stem(n)}.ipynb" for n in NB], [m for n in NB for m in marks(n)]
+
+rule setting:
+    input: lambda w: needed(w.nb)
+    output: R + "/jobs/{nb}.{setting}.s{seed}.done"
+    params: key=lambda w: fingerprint(NB[w.nb][w.setting], code(w.nb, "parameters", "compute"))
+    resources: gpu=GPU, runtime=1440, mem_mb=4000
+    threads: 1
+    shell: "{sys.executable} -m lib.run --profile {P[profile]} --only {wildcards.nb}.{wildcards.setting} "
+           "--seed {wildcards.seed}"
+
+rule report:
+    input: lambda w: marks(w.nb), lambda w: needed(w.nb)
+    output: R + "/notebooks/{nb}_{name}.ipynb"
+    params:
+        key=lambda w: fingerprint(NB[w.nb], SEEDS, code(w.nb)),
+        src=lambda w: notebook(w.nb), y=lambda w: values(w.nb)
+    resources: gpu=GPU, runtime=1440, mem_mb=4000
+    threads: 1
+    shell: "{sys.executable} -m lib.nb {params.src:q} {output:q} -y {params.y:q}"

@@ -1,0 +1,220 @@
+"""After a run: the index page of a profile, and the copy of its results into the repository.
+
+python -m lib.publish index|copy --profile P [--only 02,05]
+"""
+import argparse
+import ast
+import csv
+import io
+import json
+import re
+import shutil
+import sys
+from html import escape
+from pathlib import Path
+
+from .nb import title
+from .params import ROOT, Bad, load, select
+from .run import cells, notebook, runs, write
+
+CSS = """body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
+h1{font-weight:600}article{border-top:1px solid #ddd;padding:1rem 0}h2{font-size:1.15rem;margin:0}p{margin:.3rem 0}
+a{color:#0b5394}img{height:9rem;margin:.4rem .6rem 0 0;border:1px solid #eee}small{color:#777}
+pre{background:#fdf1ef;padding:.6rem;white-space:pre-wrap}.failed{color:#b3261e}.done{color:#1b7f3b}"""
+
+
+# ---------------------------------------------------------------- the index page
+
+def first_sentence(nb):
+    """The first sentence below the title."""
+    for cell in nb["cells"]:
+        if cell["cell_type"] == "markdown":
+            lines = [s for s in "".join(cell["source"]).split("\n\n") if s.strip() and not s.lstrip().startswith("#")]
+            if lines:
+                text = re.sub(r"\[([^\]]*)\]\([^)]*\)|[*`$]", r"\1", " ".join(lines[0].split()))
+                return re.split(r"(?<=[.!?])\s", text)[0]
+    return ""
+
+
+def state(folder, source):
+    """('done' | 'failed' | 'not run', the notebook that shows it)."""
+    for word, name in (("failed", f"{source.stem}.failed.ipynb"), ("done", source.name)):
+        if (folder / name).exists():
+            return word, folder / name
+    return "not run", None
+
+
+def failure(path):
+    """Name and first lines of the error of a failed notebook."""
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        for o in cell.get("outputs", []):
+            if o["output_type"] == "error":
+                return f"{o['ename']}: " + "\n".join(o["evalue"].splitlines()[:3])
+    return "the kernel stopped"
+
+
+def index(profile):
+    """Write runs/<profile>/index.html; returns {number: state}."""
+    root, states, parts = runs(profile["profile"]), {}, []
+    for number, settings in profile["notebooks"].items():
+        source = notebook(number)
+        if source is None:
+            states[number] = "no notebook yet"
+            continue
+        nb = json.loads(source.read_text(encoding="utf-8"))
+        states[number], shown = state(root / "notebooks", source)
+        link = shown and f"notebooks/{shown.stem}.html"
+        name = escape(f"{number} · {title(nb)}")
+        figures = sorted((root / "figures").glob(f"{number}_*.png")) if states[number] == "done" else []
+        parts.append(
+            f'<article><h2>{f"<a href={link!r}>{name}</a>" if link else name}</h2><p>{escape(first_sentence(nb))}</p>'
+            f'<p><small class="{states[number]}">{states[number]}</small> <small>· {escape(", ".join(settings))}'
+            + (f' · <a href="notebooks/{shown.name}">notebook</a>' if shown else "") + "</small></p>"
+            + (f"<pre>{escape(failure(shown))}</pre>" if states[number] == "failed" else "")
+            + "".join(f'<a href="figures/{f.name}"><img src="figures/{f.name}" alt="{escape(f.stem)}"></a>'
+                      for f in figures) + "</article>")
+    seeds = profile["seeds"]
+    words = f"Profile {profile['profile']}, {len(seeds)} seed{'s' * (len(seeds) > 1)}"
+    write(root / "index.html", f"<!doctype html><html lang=en><meta charset=utf-8><title>{words}</title><style>{CSS}"
+          f"</style><h1>Federated unlearning, reproduced</h1><p>{words}: {', '.join(map(str, seeds))}.</p>"
+          + "\n".join(parts) + "</html>\n")
+    return states
+
+
+# ---------------------------------------------------------------- the copy into the repository
+
+def clean(source, ran):
+    """The notebook `source` with the outputs of its executed twin `ran` (both as JSON), fit to be committed.
+
+    Left out: the injected parameters, time stamps, stderr, machine paths, addresses, execution metadata.
+    """
+    done = [c for c in ran["cells"] if "injected-parameters" not in c["metadata"].get("tags", [])]
+    if [c["source"] for c in done] != [c["source"] for c in source["cells"]]:
+        raise Bad("a notebook has changed since it ran; run again")
+    count, out = 0, []
+    for old, new in zip(source["cells"], done):
+        cell = {**old, "metadata": {k: v for k, v in old["metadata"].items() if k in ("tags", "collapsed", "editable")}}
+        if cell["cell_type"] == "code":
+            count += 1
+            cell["execution_count"] = count
+            cell["outputs"] = [_output(o, count) for o in new["outputs"] if o.get("name") != "stderr"]
+        out.append(cell)
+    kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+              "language_info": {"name": "python"}}
+    return {"cells": out, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
+
+
+def _output(o, count):
+    o = {k: v for k, v in o.items() if k != "metadata"}
+    if "execution_count" in o:
+        o["execution_count"] = count
+    if "data" in o:
+        o["data"] = {k: v if k.startswith("image/") else scrub(v) for k, v in o["data"].items()}
+        o["metadata"] = {}
+    if "text" in o:
+        o["text"] = scrub(o["text"])
+    return o
+
+
+def scrub(text):
+    """Text without this machine's paths and addresses."""
+    if isinstance(text, list):
+        return [scrub(t) for t in text]
+    if not isinstance(text, str):
+        return text
+    for path, word in ((f"{ROOT}/", ""), (str(ROOT), "."), (sys.prefix, "<env>"), (str(Path.home()), "~")):
+        text = text.replace(path, word) if len(path) > 1 else text
+    return re.sub(r"\b0x[0-9a-f]{6,}\b", "0x…", text)
+
+
+def ran_with(path):
+    """The values that an executed notebook was given."""
+    text = cells(path, "injected-parameters")
+    tree = ast.parse(text[0][1]).body if text else []
+    return {a.targets[0].id: ast.literal_eval(a.value) for a in tree}
+
+
+def merge_claims(old, new):
+    """Rows of claims: those of `new` in place of the old ones of the same id, sorted by id."""
+    ids = {r["id"] for r in new}
+    return sorted([r for r in old if r["id"] not in ids] + new, key=lambda r: (r["id"], r.get("place", "")))
+
+
+def _rows(path):
+    return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))) if path.exists() else []
+
+
+def copy(profile, only=None):
+    """Copy results, figures and claims of whole notebooks, and with quick their outputs; nothing if one is missing."""
+    name, chosen = profile["profile"], select(profile, only)
+    root, todo = runs(name), {n: notebook(n) for n in chosen if notebook(n)}
+    for number, source in todo.items():
+        word, path = state(root / "notebooks", source)
+        if word != "done":
+            raise Bad(f"nothing is published: notebook {number} {'has failed' if path else 'has not run'} "
+                      f"with profile {name}")
+        given = ran_with(path)
+        if given.get("seeds") != profile["seeds"] or given.get("settings") != profile["notebooks"][number]:
+            raise Bad(f"nothing is published: notebook {number} ran with a part of its settings; use --only {number}")
+    written, pages = [], {}
+    if name == "quick":
+        pages = {s: clean(*(_plain(p) for p in (s, root / "notebooks" / s.name))) for s in todo.values()}
+    results, figures = ROOT / "results" / name, ROOT / "figures" / name
+    for folder in (results, figures):
+        folder.mkdir(parents=True, exist_ok=True)
+    claims = _rows(results / "claims.csv") if only else []
+    for number in todo:
+        for pattern, here, there in (("results/{}.*", root, results), ("figures/{}_*.png", root, figures)):
+            for old in there.glob(Path(pattern).name.format(number)):
+                old.unlink()
+            for f in sorted(here.glob(pattern.format(number))):
+                if f.name == f"{number}.claims.csv":
+                    claims = merge_claims(claims, _rows(f))
+                else:
+                    written.append(shutil.copyfile(f, there / f.name))
+    if claims:
+        text = io.StringIO()
+        table = csv.DictWriter(text, list(claims[0]), lineterminator="\n")
+        table.writeheader()
+        table.writerows(claims)
+        write(results / "claims.csv", text.getvalue())
+        written.append(results / "claims.csv")
+    for source, nb in pages.items():
+        write(source, json.dumps(nb, indent=1, ensure_ascii=False) + "\n")
+        written.append(source)
+    return written
+
+
+def _plain(path):
+    """A notebook as JSON with sources and texts in single strings, as nbformat reads them."""
+    import nbformat
+    return json.loads(json.dumps(nbformat.read(path, as_version=4)))
+
+
+def main(argv=None):
+    p = argparse.ArgumentParser(prog="python -m lib.publish", description=__doc__.splitlines()[0])
+    p.add_argument("what", choices=("index", "copy"))
+    p.add_argument("--profile", default="quick")
+    p.add_argument("--only")
+    a = p.parse_args(argv)
+    try:
+        profile = load(a.profile)
+        if a.what == "copy":
+            print(f"published {len(copy(profile, a.only))} files of profile {profile['profile']}", file=sys.stderr)
+            return 0
+        states = index(profile)
+        wanted = {n: states[n] for n in select(profile, a.only)}
+    except Bad as e:
+        print(e, file=sys.stderr)
+        return 2
+    for word in ("failed", "not run", "no notebook yet"):
+        numbers = [n for n, s in wanted.items() if s == word]
+        if numbers:
+            print(f"{word}: {', '.join(numbers)}", file=sys.stderr)
+    print(f"{sum(s == 'done' for s in wanted.values())} of {len(wanted)} notebooks done; "
+          f"see {runs(profile['profile']) / 'index.html'}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
