@@ -5,7 +5,7 @@ Names are imported when first used, so that `import lib` alone does not wait for
 from importlib import import_module
 
 _HOME = {
-    "params": "Bad KEYS load_params check complete",
+    "params": "Bad KEYS check complete",
     "data": "Data load",
     "partitions": "add_trigger generator partition",
     "models": "build features first_layer",
@@ -14,7 +14,10 @@ _HOME = {
     "metrics": "evaluate mia average_gap predict accuracy losses backdoor",
     "methods": "METHODS method unlearn recover defaults",
     "store": "Store runs_root code_hash",
-    "experiment": "History Trained open_store tasks train run runs environment",
+    "results": "to_rows rows save_results load_results summary cost_ratio differences by_seed",
+    "report": "paper_table compare show claim save_claims merge_claims",
+    "plots": "style color curves versus_retrain gap_bars tradeoff lines clients_at_a_glance images save_figure",
+    "experiment": "History Trained open_store tasks train run runs described environment",
     "progress": "progress",
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names.split()}

@@ -4,20 +4,18 @@ from dataclasses import dataclass
 
 import torch
 
-from . import data, metrics, models, partitions, rounds, task as task_module
+from . import data, metrics, models, partitions, rounds
+from . import task as task_module
 from .methods import defaults, find, recover, unlearn
 from .metrics import accuracy, evaluate, losses, predict
-from .params import Bad, complete
+from .params import Bad, check, complete
 from .progress import progress
+from .results import describe
 from .rounds import Cost, Round, fedavg
 from .store import Store, code_hash, runs_root, to_device
 from .task import State, make_task, sample_flops
 
 ENGINE = (data, partitions, models, task_module, rounds, metrics)
-DATASETS = {"digits": "digits", "digits_clean": "digits", "mnist": "MNIST", "fashionmnist": "FashionMNIST",
-            "cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "caltech101": "Caltech-101"}
-MODELS = {"cnn": "CNN", "tis_cnn": "CNN", "resnet18": "ResNet-18", "vit_b16": "ViT-B/16"}
-
 
 @dataclass
 class History:
@@ -64,7 +62,8 @@ def open_store(profile):
 
 
 def tasks(settings, seeds):
-    """The tasks of `{setting: flat keys}` at every seed, in order."""
+    """The tasks of `{setting: flat keys}` at every seed, in order; a mistake in any of them is found first."""
+    check(settings, "settings")
     return [make_task(s, seed, name) for name, s in settings.items() for seed in seeds]
 
 
@@ -107,8 +106,9 @@ def train(task, store):
     key = training_key(task)
     entry = store.get("training", key, lambda: _train(task, store, key))
     history = History(entry, task) if task.settings["history"] != "none" else None
-    sizes = sum((entry.folder / f"{n}.safetensors").stat().st_size for n in entry.files if n[:6] in ("before", "update"))
-    return Trained(task.init("train"), to_device(entry.tensors("state"), task), history, entry.record["curve"], sizes)
+    kept = [entry.folder / f"{n}.safetensors" for n in entry.files if n != "state"]
+    return Trained(task.init("train"), to_device(entry.tensors("state"), task), history, entry.record["curve"],
+                   sum(path.stat().st_size for path in kept))
 
 
 def _train(task, store, key):
@@ -185,9 +185,9 @@ def environment(task):
 
 
 def variant(name, hp):
-    """The hyper-parameters that differ from the method's defaults, sorted: `k=v;k=v`."""
+    """The hyper-parameters that differ from the method's defaults: `{name: value}`."""
     known = defaults(name)
-    return ";".join(f"{k}={v}" for k, v in sorted(hp.items()) if known[k] != v)
+    return {k: v for k, v in hp.items() if known[k] != v}
 
 
 def run_key(task, name, hp, count, every):
@@ -212,8 +212,9 @@ def run(task, store, name, hp=None, *, count=None, every=None, trained=None):
     count = task.settings["unlearn_rounds"] if count is None else count
     every = task.settings["every"] if every is None else every
     key = run_key(task, name, hp, count, every)
-    entry = store.get("runs", key, lambda: _run(task, store, key, name, hp, count, every, trained or train(task, store)))
-    return describe(task) | {"method": name, "variant": variant(name, hp), "entry": entry} | entry.record
+    entry = store.get("runs", key, lambda: _run(task, store, key, name, hp, count, every,
+                                                trained or train(task, store)))
+    return described(task) | {"method": name, "variant": variant(name, hp), "entry": entry} | entry.record
 
 
 def _run(task, store, key, name, hp, count, every, trained):
@@ -222,7 +223,8 @@ def _run(task, store, key, name, hp, count, every, trained):
         p = part.record
         r, curve, total, files = p["round"], p["curve"], Cost(*p["total"]), dict(part.files)
         mask, extra = (_optional(part, f"part_{what}_{r}") for what in ("mask", "extra"))
-        stream = recover(task, Round(to_device(part.tensors(f"part_{r}"), task), mask=mask, extra=extra, then=p["then"]))
+        state = to_device(part.tensors(f"part_{r}"), task)
+        stream = recover(task, Round(state, mask=mask, extra=extra, then=p["then"]))
     else:
         r, curve, total, files, stream = -1, [], Cost(), {}, unlearn(task, trained, name, **hp)
     bar = progress(count, f"{task.name}, seed {task.seed}: {name}")
@@ -251,21 +253,18 @@ def _run(task, store, key, name, hp, count, every, trained):
     return store.save("runs", key, record, {"final": now.state}, {"start": files["start"]})
 
 
-def describe(task):
+def described(task):
     """The columns of the result schema that the task alone decides."""
-    s = task.settings
-    name = s["dataset"] if s["dataset"] in DATASETS else "own"
-    spread = {"dirichlet": f"dirichlet_{s['beta']}", "tis_dirichlet": f"dirichlet_{s['beta']}"}
-    scenario = {"clients": "client", "class": "class", "share": "instance"}[s["forget"]]
-    return {"setting": task.name, "dataset": DATASETS.get(name, name), "seed": task.seed,
-            "model": s["label"] or MODELS.get(s["model"], s["model"]),
-            "distribution": spread.get(s["partition"], s["partition"]),
-            "scenario": "backdoor" if s["poison_label"] is not None else scenario}
+    return {"setting": task.name, "seed": task.seed, **describe(task.settings)}
 
 
 def runs(task_list, store, methods=None, **kw):
-    """Every method of every task's settings (`methods: {name: {hyper-parameters}}`), in order, as records."""
-    return [run(t, store, name, hp, **kw) for t in task_list for name, hp in (methods or t.settings["methods"]).items()]
+    """Every method of every task's settings (`methods: {name: {hyper-parameters}}`), in order, as records.
+
+    A name may have a label after a slash, `NoT/head`, so that one method appears with several hyper-parameters.
+    """
+    return [run(t, store, name.split("/")[0], hp, **kw)
+            for t in task_list for name, hp in (methods or t.settings["methods"]).items()]
 
 
 SIZES = {"digits": 1797, "digits_clean": 1797, "mnist": 60000, "fashionmnist": 60000, "cifar10": 50000,
@@ -281,5 +280,5 @@ def estimate_flops(settings):
     both = sample_flops(s, s["channels"] or channels, classes, s["input_size"] or s["size"] or size)[1]
     n = (s["n_train"] or SIZES.get(s["dataset"], 50000)) * (1 - s["val_share"]) * s["local_epochs"]
     kept = 1 - (len(s["targets"]) / s["clients"] if s["forget"] == "clients" else 0.1)
-    following = sum(find(name).recovery for name in s["methods"])
+    following = sum(find(name.split("/")[0]).recovery for name in s["methods"])
     return both * n * (s["rounds"] + kept * s["unlearn_rounds"] * following)

@@ -4,7 +4,7 @@ from torch import nn
 from torchvision.models import resnet18
 from torchvision.models.vision_transformer import VisionTransformer
 
-from .params import Bad
+from .params import KEYS, Bad, nearest
 
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU}
 
@@ -96,7 +96,7 @@ def build(settings, channels, classes, size):
     if name == "small_vit":
         return _vit(channels, classes, size, patch=s["patch"], dim=s["dim"], depth=s["depth"], heads=s["heads"],
                     mlp=2 * s["dim"])
-    raise Bad(f"model: {name!r} is not known; choose small_cnn, cnn, tis_cnn, resnet18, resnet18_3x3, vit_b16, small_vit")
+    raise Bad(f"model: {nearest(name, KEYS['model'].allowed, 'model')} in place of {name!r}")
 
 
 def first_layer(model):

@@ -66,9 +66,9 @@ def code_hash(*objects):
         tree = ast.parse(textwrap.dedent(source))
         for node in ast.walk(tree):
             body = getattr(node, "body", None)
-            if isinstance(body, list) and body and isinstance(body[0], ast.Expr) \
-                    and isinstance(getattr(body[0], "value", None), ast.Constant) and isinstance(body[0].value.value, str):
-                node.body = body[1:]
+            if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
+                if isinstance(getattr(body[0].value, "value", None), str):
+                    node.body = body[1:]
         texts.append(ast.dump(tree))
         if inspect.isfunction(o):
             for name in sorted(n.id for n in ast.walk(tree) if isinstance(n, ast.Name)):

@@ -17,7 +17,7 @@ from .partitions import add_trigger, generator, partition, split_validation
 State = dict[str, Tensor]
 
 MODEL_KEYS = ("model", "width", "norm", "activation", "patch", "dim", "depth", "heads")
-DATA_KEYS = ("size", "channels", "normalise", "test_share", "noise", "n_train", "n_test")
+DATA_KEYS = ("size", "channels", "normalise", "test_share", "n_train", "n_test")
 RECIPE_KEYS = ("lr", "momentum", "weight_decay", "batch_size", "local_epochs", "optimizer", "clip", "flip", "crop",
                "keep_optimizer")
 
@@ -98,7 +98,7 @@ class Task:
 
     def jobs(self, which, round=None):
         """Jobs over the `full`, `retain` or `forget` data; `round` leaves out clients that join later."""
-        joins, out = self.settings["joins"] or {}, []
+        joins, out = self.settings["joins"], []
         for k, c in enumerate(self.clients):
             if round is not None and which == "full" and round <= int(joins.get(str(k), joins.get(k, 0))):
                 continue
@@ -258,7 +258,7 @@ def make_task(settings, seed, name="task"):
     torch.set_num_threads(s["threads"])
     torch.set_flush_denormal(True)  # training on into the overfit regime is otherwise 1.6 times slower
     device = s["device"] if s["device"] != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    data = load(s["dataset"], seed=seed, **{k: s[k] for k in DATA_KEYS})
+    data = load(s["dataset"], seed=seed, noise=1.0 if s["noise"] is None else s["noise"], **{k: s[k] for k in DATA_KEYS})
     x, y = data.x, data.y
     bad = [t for t in s["targets"] if not 0 <= t < s["clients"]]
     if s["forget"] == "clients" and bad:

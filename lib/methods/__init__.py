@@ -1,4 +1,4 @@
-"""Unlearning methods: generators of rounds that choose where recovery starts. FedAvg on the retained data does the rest.
+"""Unlearning methods: generators of rounds that choose where recovery starts; FedAvg on retained data does the rest.
 
 A method is `f(task, trained, *, hyper-parameters)`, yields at least one `Round` (the first is round 0), and is
 registered by `@method(name, needs=...)`. What it declares to need is checked against what it touches by the tests.
@@ -32,7 +32,7 @@ def method(name, *, needs=(), recovery=True):
 def find(name):
     """The method of that name; an unknown one is an error that names the nearest."""
     if name not in METHODS:
-        raise Bad(f"methods: {name!r} is not known; {nearest(name, METHODS)}")
+        raise Bad(f"methods: {name!r} is not known; {nearest(name, METHODS, 'method')}")
     return METHODS[name]
 
 
@@ -48,7 +48,7 @@ def unlearn(task, trained, name, **hp):
     known = defaults(name)
     for k in hp:
         if k not in known:
-            raise Bad(f"methods.{name}: {k!r} is no argument of it; {nearest(k, known)}")
+            raise Bad(f"methods.{name}: {k!r} is no argument of it; {nearest(k, known, 'argument')}")
     last = None
     for last in f(task, trained, **hp):
         yield last
