@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from .params import Bad
-from .results import LABELS, REFERENCE, ROOT, folder, rank, summary, to_csv, unit_of, write
+from .results import LABELS, REFERENCE, ROOT, TIMING, folder, rank, summary, to_csv, unit_of, write
 
 VERDICTS = ("holds in every seed", "fails in every seed", "mixed", "not testable at this scale")
 NOT_YET = "not yet"
@@ -104,7 +104,8 @@ def show(df, caption="", metrics=None, stop="oracle"):
     if "value" in df:
         df = summary(df, stop)
     paper = "paper" in df
-    df = df[df["metric"].isin(metrics)] if metrics else df
+    # times differ from run to run: only when asked for
+    df = df[df["metric"].isin(metrics) if metrics else ~df["metric"].isin(TIMING)]
     found = list(dict.fromkeys(df["metric"]))
     metrics = [m for m in metrics or list(LABELS) + found if m in found]
     metrics = list(dict.fromkeys(metrics))

@@ -247,6 +247,7 @@ def test_show_says_n_and_bolds_the_smallest_gap(two_seeds):
     assert "n = 1 to 2 seeds" in table.caption and "bold" in table.to_html()
     alone = report.show(two_seeds[two_seeds.seed == 0])
     assert "n = 1 seed" in alone.caption and "±" not in alone.to_html()
+    assert "seconds" not in report.show(two_seeds).data and "seconds" in report.show(two_seeds, metrics=["seconds"]).data
     assert report.show(two_seeds).to_html() == report.show(two_seeds).to_html()
 
 
