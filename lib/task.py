@@ -258,7 +258,8 @@ def make_task(settings, seed, name="task"):
     torch.set_num_threads(s["threads"])
     torch.set_flush_denormal(True)  # training on into the overfit regime is otherwise 1.6 times slower
     device = s["device"] if s["device"] != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    data = load(s["dataset"], seed=seed, noise=1.0 if s["noise"] is None else s["noise"], **{k: s[k] for k in DATA_KEYS})
+    noise = 1.0 if s["noise"] is None else s["noise"]
+    data = load(s["dataset"], seed=seed, noise=noise, **{k: s[k] for k in DATA_KEYS})
     x, y = data.x, data.y
     bad = [t for t in s["targets"] if not 0 <= t < s["clients"]]
     if s["forget"] == "clients" and bad:
