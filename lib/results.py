@@ -234,7 +234,7 @@ def save_results(profile, notebook, df, device="cpu", dtype="float32", **meta):
     base = folder(profile)
     write(base / f"{notebook}.timing.csv", to_csv(df[timing]))
     write(base / f"{notebook}.meta.json", json.dumps(about, indent=1, sort_keys=True) + "\n")
-    return write(base / f"{notebook}.csv", to_csv(df[~timing]))
+    write(base / f"{notebook}.csv", to_csv(df[~timing]))
 
 
 def load_results(profile, notebook, timing=False, where=None):
@@ -285,6 +285,19 @@ def by_seed(df, metric, stop="oracle"):
     name = (part["method"] + " " + part["variant"]).str.strip()
     keys = ["setting", "seed"] + (["round"] if stop == "curve" else [])
     return part.assign(name=name).pivot(index=keys, columns="name", values="value").rename_axis(columns=None)
+
+
+def rounds_to_retrain(df, within=2.0, metrics=("retain_acc", "test_acc")):
+    """First evaluated round with every metric within `within` points below Retrain's last value, one row per (setting,
+    seed), one column per method; NaN where it never gets there."""
+    reached = None
+    for m in metrics:
+        goal = by_seed(df, m, "last")[REFERENCE] - within
+        curve = by_seed(df, m, "curve").sort_index()
+        now = curve.ge(goal.reindex(curve.index.droplevel("round")).to_numpy(), axis=0)
+        reached = now if reached is None else reached & now
+    rounds = reached.index.get_level_values("round").to_numpy(float)
+    return reached.apply(lambda c: pd.Series(rounds, c.index).where(c)).groupby(["setting", "seed"]).min()
 
 
 def summary(df, stop="oracle", by=GROUP):

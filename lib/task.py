@@ -115,6 +115,10 @@ class Task:
         jobs = self.jobs(which)
         return torch.cat([j.indices for j in jobs]).sort().values if jobs else torch.empty(0, dtype=torch.long)
 
+    def counts(self):
+        """Training images of each class at each client, `[clients, classes]`."""
+        return torch.stack([self.y[torch.cat(c[:2])].bincount(minlength=self.classes) for c in self.clients])
+
     # -- images ------------------------------------------------------------------------------------------------
 
     @cached_property
