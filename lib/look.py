@@ -33,7 +33,8 @@ def color(method):
 def style():
     """Readable letters, a light grid, files small enough to commit."""
     sns.set_theme(style="whitegrid", rc={
-        "font.family": "DejaVu Sans", "font.size": 10, "axes.titlesize": 11, "axes.labelsize": 10, "grid.color": "#E6E6E6",
+        "font.family": "DejaVu Sans", "font.size": 10, "axes.titlesize": 11, "axes.labelsize": 10,
+        "grid.color": "#E6E6E6",
         "axes.edgecolor": "#BBBBBB", "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
         "legend.fontsize": 10, "xtick.labelsize": 9, "ytick.labelsize": 9, "figure.dpi": 90, "savefig.dpi": 110,
         "svg.hashsalt": "fixed", "axes.titleweight": "bold", "axes.axisbelow": True})

@@ -29,7 +29,7 @@ KEYS = {name: Key(*row) for name, row in {
     # data
     "dataset": ("dataset", "digits", DATASETS, "a named data set, or the path of an .npz or a folder of class folders"),
     "size": ("int?", None, [4, 1024], "resize images to this side (null: as they are)"),
-    "input_size": ("int?", None, [4, 1024], "side of the random crop the net sees; evaluation takes the centre (null: size)"),
+    "input_size": ("int?", None, [4, 1024], "side of the random crop that the net sees; evaluation: the centre"),
     "channels": ("int?", None, [1, 3], "3 repeats grey images (null: as they are)"),
     "normalise": ("str?", None, ("half", "imagenet", "cifar10", "cifar100", "fashionmnist"),
                   "mean and deviation of the pixels (null: the data set's own)"),
@@ -40,7 +40,7 @@ KEYS = {name: Key(*row) for name, row in {
     # model
     "model": ("str", "small_cnn", ("small_cnn", "cnn", "tis_cnn", "resnet18", "resnet18_3x3", "vit_b16", "small_vit"),
               "the network"),
-    "width": ("int", 32, [1, 4096], "channels of the first layer (small_cnn, resnet18_3x3)"),
+    "width": ("int?", None, [1, 4096], "channels of the first convolution (null: 64 in a ResNet, else 32)"),
     "norm": ("str", "group", ("group", "none"), "normalisation of the small_cnn"),
     "activation": ("str", "relu", ("relu", "tanh", "gelu"), "activation of the small_cnn"),
     "patch": ("int", 4, [1, 64], "side of a patch (small_vit)"),

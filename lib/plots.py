@@ -143,7 +143,8 @@ def versus_retrain(df, stop="oracle", methods=None):
                 if metric != "avg_gap":
                     ax.axvline(1, **GOAL)
             if i == 0:
-                ax.set_title({"comm_ratio": "bytes sent", "comp_ratio": "FLOPs"}.get(metric, LABELS[metric]), fontsize=10)
+                words = {"comm_ratio": "bytes sent", "comp_ratio": "FLOPs"}
+                ax.set_title(words.get(metric, LABELS[metric]), fontsize=10)
             if i == len(settings) - 1:
                 unit = "points" if metric == "avg_gap" else "points from Retrain" if metric in GAP else "Retrain = 1"
                 ax.set_xlabel(unit, fontsize=8.5)
@@ -221,8 +222,8 @@ def tradeoff(df, x="nfs_target", y="nta", key="gamma", stop="last", label=(10, 3
 
 
 def lines(df, x, y, stop="oracle", hue="method", col="setting", ylabel=None, xlabel=None, reference=None, log=False):
-    """`y` (one metric or several: a panel each) over `x`, a column or a hyper-parameter in `variant`. Line = mean, band =
-    sd. `hue` may be `name`: method and variant. `reference`: a dashed line at that value; `log` for the x axis."""
+    """`y` (one metric or several: a panel each) over `x`, a column or a hyper-parameter in `variant`. Line = mean,
+    band = sd. `hue` may be `name`: method and variant. `reference`: a dashed line at that value; `log` for the x axis."""
     metrics = [y] if isinstance(y, str) else list(y)
     part = _named(_need(df, stop, metrics, "lines"))
     part = part.assign(x=part[x] if x in part else option(part, x),
@@ -281,7 +282,8 @@ def clients_at_a_glance(counts, classes=None, targets=(), title=""):
     left.set_yticks(range(n), names)
     left.set_title(title or "samples of each class")
     left.set_xlabel("class")
-    right.barh(range(n), counts.sum(1), color=[COLORS["NoT"] if i in targets else "#8FA9BF" for i in range(n)], height=0.7)
+    colors = [COLORS["NoT"] if i in targets else "#8FA9BF" for i in range(n)]
+    right.barh(range(n), counts.sum(1), color=colors, height=0.7)
     for i, total in enumerate(counts.sum(1)):
         right.text(total, i, f" {total:,}", va="center", fontsize=8.5)
     right.set_xlim(0, 1.25 * counts.sum(1).max())

@@ -41,6 +41,8 @@ DATASETS = {"digits_clean": "digits (clean)", "mnist": "MNIST", "fashionmnist": 
             "cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "caltech101": "Caltech-101"}
 MODELS = {"cnn": "CNN", "tis_cnn": "CNN", "small_cnn": "small CNN", "small_vit": "small ViT",
           "resnet18": "ResNet-18", "resnet18_3x3": "ResNet-18 (3x3 stem)", "vit_b16": "ViT-B/16"}
+WIDTHS = {"cnn": 32, "tis_cnn": 32, "small_cnn": 32, "resnet18": 64, "resnet18_3x3": 64}
+PAPER_SIZES = {"resnet18": 64, "vit_b16": 256}
 
 
 # ---------------------------------------------------------------- rows
@@ -48,14 +50,14 @@ MODELS = {"cnn": "CNN", "tis_cnn": "CNN", "small_cnn": "small CNN", "small_vit":
 def describe(settings):
     """The schema's words (dataset, model, distribution, scenario) for one flat setting. A net that differs from
     the papers' in width or input size is another model."""
-    s = settings
-    model = MODELS.get(s.get("model"), str(s.get("model", "")))
-    model += f" w{s['width']}" if s.get("width") else ""
-    model += f" @{s['size']}" if s.get("size") else ""
+    s, name = settings, settings.get("model")
+    model = MODELS.get(name, str(name or ""))
+    model += f" w{s['width']}" if s.get("width") not in (None, WIDTHS.get(name)) else ""
+    model += f" @{s['size']}" if s.get("size") not in (None, PAPER_SIZES.get(name)) else ""
     partition = s.get("partition", "")
     spread = f"dirichlet_{s.get('beta', 0):g}" if partition.endswith("dirichlet") else partition
     scenario = {"clients": "client-wise", "class": "class-wise", "share": "instance-wise"}.get(s.get("forget"), "")
-    scenario = "centralised" if s.get("clients") == 1 else "backdoor" if s.get("poison_share") else scenario
+    scenario = "centralised" if s.get("clients") == 1 else "backdoor" if s.get("poison_label") is not None else scenario
     data = str(s.get("dataset", ""))
     return {"dataset": DATASETS.get(data, Path(data).stem), "model": model, "distribution": spread,
             "scenario": scenario}

@@ -136,7 +136,7 @@ def test_describe_uses_the_papers_words():
     assert results.describe({"dataset": "cifar10", "model": "cnn", "partition": "iid", "forget": "clients"}) == {
         "dataset": "CIFAR-10", "model": "CNN", "distribution": "iid", "scenario": "client-wise"}
     small = results.describe({"dataset": "/my/birds.npz", "model": "resnet18", "width": 16, "size": 16, "beta": 0.8,
-                              "partition": "tis_dirichlet", "forget": "class", "poison_share": 0.8})
+                              "partition": "tis_dirichlet", "forget": "class", "poison_label": 9})
     assert small == {"dataset": "birds", "model": "ResNet-18 w16 @16", "distribution": "dirichlet_0.8",
                      "scenario": "backdoor"}
     words = {(r.dataset, r.model) for t in ("not_table1", "tis_table1") for r in report.paper_table(t).itertuples()}
