@@ -188,7 +188,7 @@ def test_choosing_on_validation_uses_no_test_image():
 
 
 @pytest.mark.parametrize("changes,words", [({"poison_label": 10}, "poison_label: 10 is no class"),
-                                           ({"forget": "share"}, "set forget: clients")])
+                                           ({"forget": "share", "forget_share": 0.1}, "set forget: clients")])
 def test_impossible_backdoors_are_refused(changes, words):
     with pytest.raises(Bad, match=words):
         poisoned(**changes)
