@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import torch
 
-from . import data, metrics, models, partitions, rounds
+from . import data, models, partitions, rounds
 from . import task as task_module
 from .methods import defaults, find, recover, unlearn
 from .metrics import accuracy, evaluate, losses, predict
@@ -16,7 +16,7 @@ from .rounds import Cost, Round, fedavg
 from .store import Store, code_hash, runs_root, to_device
 from .task import State, make_task, sample_flops
 
-ENGINE = (data, partitions, models, task_module, rounds, metrics)
+ENGINE = (data, partitions, models, task_module, rounds, evaluate)
 
 @dataclass
 class History:

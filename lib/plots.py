@@ -8,7 +8,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from .look import COLORS, GOAL, MARKERS, PAPER, bare, color, grid, legend, line, note, proxy, save_figure, style
 from .params import Bad
 from .report import compare
-from .results import GAP, LABELS, REFERENCE, cost_ratio, differences, option, rank
+from .results import GAP, LABELS, REFERENCE, cost_ratio, differences, option, rank, reference
 
 __all__ = ["clients_at_a_glance", "color", "curves", "gap_bars", "images", "lines", "save_figure", "style", "tradeoff",
            "training_curves", "versus_retrain"]
@@ -70,16 +70,16 @@ def curves(df, metrics=GAP, methods=None, zoom=None, x="round"):
     for i, (row, (setting, title)) in enumerate(zip(axes, settings)):
         for ax, metric in zip(row, metrics):
             here = part[(part["setting"] == setting) & (part["metric"] == metric)]
-            for (m, _), g in here[here["method"].isin(names)].groupby(["method", "variant"]):
+            for (m, v), g in here[here["method"].isin(names)].groupby(["method", "variant"]):
+                twin = m == REFERENCE and v  # a second Retrain, for the noise floor
                 for _, s in g.groupby("seed"):
                     if g["seed"].nunique() > 1:
                         ax.plot(s[x], s["value"], lw=0.7, alpha=0.35, color=color(m), zorder=3)
                 mean = g.groupby("round")[list({x, "value"} - {"round"})].mean().reset_index()
                 points |= {m} if len(mean) < 2 else set()
                 ax.plot(mean[x], mean["value"], **line(m, len(mean) < 2, lw=2.8 if m == "NoT" else 1.7,
-                                                        zorder=5 if m == "NoT" else 4))
-            end = df[(df["setting"] == setting) & (df["method"] == REFERENCE) & (df["stop"] == "last")
-                     & (df["metric"] == metric)]["value"].mean()
+                                                        zorder=5 if m == "NoT" else 4, alpha=0.35 if twin else 1))
+            end = reference(df)[lambda r: (r["setting"] == setting) & (r["metric"] == metric)]["value"].mean()
             if np.isfinite(end):
                 ax.axhline(end, zorder=2, **GOAL)
                 if zoom:
