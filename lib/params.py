@@ -29,9 +29,14 @@ KEYS = {name: Key(*row) for name, row in {
     # data
     "dataset": ("dataset", "digits", DATASETS, "a named data set, or the path of an .npz or a folder of class folders"),
     "size": ("int?", None, [4, 1024], "resize images to this side (null: as they are)"),
+    "input_size": ("int?", None, [4, 1024], "side of the random crop the net sees; evaluation takes the centre (null: size)"),
+    "channels": ("int?", None, [1, 3], "3 repeats grey images (null: as they are)"),
+    "normalise": ("str?", None, ("half", "imagenet", "cifar10", "cifar100", "fashionmnist"),
+                  "mean and deviation of the pixels (null: the data set's own)"),
+    "test_share": ("float", 0.2, [0.01, 0.9], "share kept for testing where a data set has no split of its own"),
     "n_train": ("int?", None, [1, INF], "training images, drawn at random (null: all)"),
     "n_test": ("int?", None, [1, INF], "test images (null: all)"),
-    "noise": ("float", 0.0, [0, 10], "standard deviation of the fixed pixel noise (digits only)"),
+    "noise": ("float?", None, [0, 10], "standard deviation of the fixed pixel noise of the digits (null: 1)"),
     # model
     "model": ("str", "small_cnn", ("small_cnn", "cnn", "tis_cnn", "resnet18", "resnet18_3x3", "vit_b16", "small_vit"),
               "the network"),
@@ -66,15 +71,15 @@ KEYS = {name: Key(*row) for name, row in {
     "optimizer": ("str", "sgd", ("sgd", "adam"), "local optimiser"),
     "clip": ("float?", None, [0, INF], "largest gradient norm (null: no clipping)"),
     "flip": ("bool", False, None, "random horizontal flips"),
-    "crop": ("int", 0, [0, 1024], "side of a random crop; evaluation takes the centre (0: none)"),
+    "crop": ("int", 0, [0, 64], "pixels of padding before a random crop of the same side (0: none)"),
     "keep_optimizer": ("bool", False, None, "keep the optimiser's state from round to round"),
     "schedule": ("schedule?", None, None, "[cosine, first lr, last lr, rounds] (null: lr throughout)"),
     # the run
     "rounds": ("int", 20, [0, INF], "rounds of training"),
     "unlearn_rounds": ("int", 20, [0, INF], "rounds of every method after training, and of Retrain"),
-    "retrain_rounds": ("int?", None, [0, INF], "rounds of Retrain where they differ (null: unlearn_rounds)"),
     "every": ("int", 5, [1, INF], "evaluate every so many rounds"),
     "history": ("str", "none", ("none", "last", "targets", "all"), "client updates kept during training"),
+    "history_limit_gb": ("float", 20.0, [0, INF], "a history that would take more on disk is refused"),
     "history_dtype": ("str", "float32", ("float32", "float16"), "their precision on disk"),
     "training": ("str", "fedavg", ("fedavg", "union"), "federated averaging, or SGD over all clients' data at once"),
     "dtype": ("str", "float32", ("float32", "float64"), "precision of the arithmetic"),
@@ -238,7 +243,7 @@ RULES = (     # (does not hold, what to say), of completed settings
     (lambda s: max(s["joins"], default=0) >= s["clients"], "joins names a client that does not exist"),
     (lambda s: s["forget"] == "clients" and len(set(s["targets"])) >= s["clients"], "targets leave no client behind"),
     (lambda s: s["dim"] % s["heads"], "dim must be a multiple of heads"),
-    (lambda s: s["size"] and s["crop"] > s["size"], "crop must not exceed size"),
+    (lambda s: s["size"] and s["input_size"] and s["input_size"] > s["size"], "input_size must not exceed size"),
 )
 
 

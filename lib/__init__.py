@@ -1,0 +1,36 @@
+"""Federated unlearning, reproduced: an unlearning method is a generator of rounds, FedAvg does the rest.
+
+Names are imported when first used, so that `import lib` alone does not wait for torch.
+"""
+from importlib import import_module
+
+_HOME = {
+    "params": "Bad KEYS check complete",
+    "data": "Data load",
+    "partitions": "add_trigger generator partition",
+    "models": "build features first_layer",
+    "task": "Client Job Recipe State Task make_task",
+    "rounds": "Cost Round average fedavg learning_rate one_round server_job",
+    "metrics": "evaluate mia average_gap predict accuracy losses backdoor",
+    "methods": "METHODS method unlearn recover defaults",
+    "store": "Store runs_root code_hash",
+    "results": "to_rows rows save_results load_results summary cost_ratio differences by_seed",
+    "report": "paper_table compare show claim save_claims merge_claims",
+    "plots": "style color curves versus_retrain gap_bars tradeoff lines clients_at_a_glance images save_figure",
+    "experiment": "History Trained open_store tasks train run runs described environment",
+    "progress": "progress",
+}
+_WHERE = {name: module for module, names in _HOME.items() for name in names.split()}
+__all__ = sorted(_WHERE)
+
+
+def __getattr__(name):
+    if name not in _WHERE:
+        raise AttributeError(f"lib has no {name!r}")
+    value = getattr(import_module(f".{_WHERE[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return [*globals(), *__all__]

@@ -1,0 +1,71 @@
+"""Unlearning methods: generators of rounds that choose where recovery starts; FedAvg on retained data does the rest.
+
+A method is `f(task, trained, *, hyper-parameters)`, yields at least one `Round` (the first is round 0), and is
+registered by `@method(name, needs=...)`. What it declares to need is checked against what it touches by the tests.
+"""
+import inspect
+
+from ..params import Bad, nearest
+from ..rounds import fedavg
+
+NEEDS = ("forget", "history", "init", "target")
+METHODS = {}
+
+
+def method(name, *, needs=(), recovery=True):
+    """Register an unlearning method.
+
+    needs: any of `forget` (inputs or labels of the forget data), `history` (stored updates), `init` (the model before
+    training), `target` (the forgetting clients take part); recovery: whether FedAvg on the retained data follows.
+    """
+    unknown = set(needs) - set(NEEDS)
+    if unknown:
+        raise Bad(f"method {name}: needs {sorted(unknown)} is not known; choose from {', '.join(NEEDS)}")
+
+    def register(f):
+        f.name, f.needs, f.recovery = name, tuple(needs), recovery
+        METHODS[name] = f
+        return f
+    return register
+
+
+def find(name):
+    """The method of that name; an unknown one is an error that names the nearest."""
+    if name not in METHODS:
+        raise Bad(f"methods: {name!r} is not known; {nearest(name, METHODS, 'method')}")
+    return METHODS[name]
+
+
+def defaults(name):
+    """A method's hyper-parameters and their default values."""
+    ps = inspect.signature(find(name)).parameters.values()
+    return {p.name: p.default for p in ps if p.kind is p.KEYWORD_ONLY}
+
+
+def unlearn(task, trained, name, **hp):
+    """The method's rounds, then recovery; the first round is round 0. Infinite where recovery follows."""
+    f = find(name)
+    known = defaults(name)
+    for k in hp:
+        if k not in known:
+            raise Bad(f"methods.{name}: {k!r} is no argument of it; {nearest(k, known, 'argument')}")
+    last = None
+    for last in f(task, trained, **hp):
+        yield last
+    if f.recovery:
+        yield from recover(task, last)
+
+
+def recover(task, last):
+    """FedAvg on the retained data from a round's state, under its mask; its `then` may name jobs, phase and schedule.
+
+    Every round that comes out holds in `then` what it takes to go on from it: it is a checkpoint.
+    """
+    then = {"jobs": "retain", "phase": "recover", "schedule": None, "round": 0, **(last.then or {})}
+    stream = fedavg(task, then["jobs"], last.state, phase=then["phase"], start=then["round"], mask=last.mask,
+                    schedule=then["schedule"], extra=last.extra)
+    for k, now in enumerate(stream, then["round"] + 1):
+        yield now._replace(then=then | {"round": k})
+
+
+from . import federated  # noqa: E402,F401

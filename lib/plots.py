@@ -1,0 +1,320 @@
+"""Figures, each a function of the long table of results (or of plain arrays) and nothing else."""
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.ticker import EngFormatter, MaxNLocator
+
+from .look import COLORS, GOAL, MARKERS, PAPER, bare, color, grid, legend, line, note, proxy, save_figure, style
+from .params import Bad
+from .report import compare
+from .results import GAP, LABELS, REFERENCE, cost_ratio, differences, option, rank
+
+__all__ = ["clients_at_a_glance", "color", "curves", "gap_bars", "images", "lines", "save_figure", "style", "tradeoff",
+           "versus_retrain"]
+SHORT = {"percent": "%", "percent points": "points", "ratio": "", "norm": ""}
+
+
+def _label(metric, df):
+    """The metric in words, with its unit."""
+    unit = next(iter(df[df["metric"] == metric]["unit"]), "")
+    unit = SHORT.get(unit, unit)
+    return LABELS.get(metric, metric.replace("_", " ")) + (f" ({unit})" if unit else "")
+
+
+def _methods(df, wanted=None):
+    found = pd.Series(sorted(set(df["method"])), name="method")
+    return [m for m in (wanted or found.iloc[rank(found).argsort(kind="stable")]) if m in set(found)]
+
+
+def _named(df):
+    """With `name`: the method, and its variant where a method has several in one setting."""
+    several = df.groupby(["setting", "method"])["variant"].transform("nunique") > 1
+    return df.assign(name=df["method"] + (" " + df["variant"]).where(several & (df["variant"] != ""), ""))
+
+
+def _settings(df):
+    """(setting, title) for each setting, the title in words that differ between the settings; the most uneven
+    distribution first."""
+    words = ["dataset", "model", "distribution", "scenario"]
+    one = df.drop_duplicates("setting")
+    even = one["distribution"].str.partition("_")[0].map({"preferential": 0, "dirichlet": 1, "iid": 2}).fillna(3)
+    one = one.assign(even=even).sort_values(["dataset", "even", "distribution", "setting"], kind="stable")
+    used = [c for c in words if one[c].nunique() > 1] or words[:2]
+    title = one[used].apply(lambda r: ", ".join(v for v in r if v), axis=1)
+    title = title.str.replace("dirichlet_", "Dirichlet ").str.replace(r"\biid\b", "IID", regex=True)
+    return list(zip(one["setting"], title if title.is_unique else one["setting"]))
+
+
+def _need(df, stop, metrics, what):
+    part = df[(df["stop"] == stop) & df["metric"].isin(metrics)]
+    if part.empty:
+        raise Bad(f"{what}: no rows with stop {stop!r} and metric {' or '.join(metrics)}")
+    return part
+
+
+# ---------------------------------------------------------------- over rounds
+
+def curves(df, metrics=GAP, methods=None, zoom=None, x="round"):
+    """Each metric over rounds: thick = mean, thin = each seed, dashed = where Retrain ended. One row of panels a
+    setting. `zoom` keeps only that many points around Retrain's end; `x` may be `comm_bytes` or `comp_flops`."""
+    metrics = [metrics] if isinstance(metrics, str) else list(metrics)
+    part = _need(df, "curve", metrics, "curves")
+    names = _methods(part, methods)
+    if x != "round":
+        keys = ["setting", "method", "variant", "seed", "round"]
+        cost = df[(df["stop"] == "curve") & (df["metric"] == x)]
+        part = part.merge(cost[[*keys, "value"]].rename(columns={"value": x}), on=keys)
+    settings, points = _settings(part), set()
+    fig, axes = grid(len(settings), len(metrics), sharex="row")
+    for i, (row, (setting, title)) in enumerate(zip(axes, settings)):
+        for ax, metric in zip(row, metrics):
+            here = part[(part["setting"] == setting) & (part["metric"] == metric)]
+            for (m, _), g in here[here["method"].isin(names)].groupby(["method", "variant"]):
+                for _, s in g.groupby("seed"):
+                    if g["seed"].nunique() > 1:
+                        ax.plot(s[x], s["value"], lw=0.7, alpha=0.35, color=color(m), zorder=3)
+                mean = g.groupby("round")[list({x, "value"} - {"round"})].mean().reset_index()
+                points |= {m} if len(mean) < 2 else set()
+                ax.plot(mean[x], mean["value"], **line(m, len(mean) < 2, lw=2.8 if m == "NoT" else 1.7,
+                                                        zorder=5 if m == "NoT" else 4))
+            end = df[(df["setting"] == setting) & (df["method"] == REFERENCE) & (df["stop"] == "last")
+                     & (df["metric"] == metric)]["value"].mean()
+            if np.isfinite(end):
+                ax.axhline(end, zorder=2, **GOAL)
+                if zoom:
+                    ax.set_ylim(end - zoom, end + zoom)
+            if i == 0:
+                ax.set_title(_label(metric, part))
+            if x != "round":
+                ax.xaxis.set_major_formatter(EngFormatter("B" if x == "comm_bytes" else "FLOP"))
+                ax.xaxis.set_major_locator(MaxNLocator(4))
+            if i == len(settings) - 1:
+                ax.set_xlabel({"comm_bytes": "data sent", "comp_flops": "computation"}.get(x, "round of unlearning"))
+        if len(settings) > 1:
+            row[0].set_ylabel(title, fontweight="bold")
+    handles = [proxy(m, **line(m, m in points, lw=0 if m in points else 3 if m == "NoT" else 2)) for m in names]
+    handles += [proxy("end of Retrain (the goal)", **GOAL)] * (REFERENCE in set(df["method"]))
+    note(fig, part, many="thick: mean, thin: each seed")
+    legend(fig, handles)
+    return fig
+
+
+# ---------------------------------------------------------------- against Retrain
+
+def versus_retrain(df, stop="oracle", methods=None):
+    """How far each method ends from Retrain, in each metric and in all (average gap), and what it costs. Dots are
+    seeds, the line goes from Retrain (0) to the mean; short is good everywhere. One row of panels a setting."""
+    shown = set(methods or df["method"]) - {REFERENCE, "Original"}
+    gaps, both, costs = (_named(part[part["method"].isin(shown)]) for part in (
+        _need(df, stop, ["avg_gap"], "versus_retrain"), differences(df, stop), cost_ratio(df, stop)))
+    ratios = [m for m in ("comm_ratio", "comp_ratio") if m in set(costs["metric"])]
+    panels = [*GAP, "avg_gap", *ratios]
+    settings = _settings(gaps)
+    counts = [gaps[gaps["setting"] == s]["name"].nunique() for s, _ in settings]
+    fig, axes = plt.subplots(len(settings), len(panels), squeeze=False, layout="constrained", sharey="row",
+                             figsize=(1.75 * len(panels) + 1, sum(counts) * 0.42 + 1.1 * len(settings) + 0.2),
+                             height_ratios=[c + 1 for c in counts])
+    for i, (row, (setting, title)) in enumerate(zip(axes, settings)):
+        table = pd.concat([f[f["setting"] == setting] for f in (both, gaps, costs)])
+        order = table[table["metric"] == "avg_gap"].groupby("name")["value"].mean().sort_values().index
+        reach = 1.15 * both[both["setting"] == setting]["value"].abs().max()
+        for ax, metric in zip(row, panels):
+            for y, name in enumerate(order):
+                g = table[(table["metric"] == metric) & (table["name"] == name)]
+                if g.empty:
+                    continue
+                method, mean = g["method"].iloc[0], g["value"].mean()
+                if metric in GAP:
+                    ax.plot([0, mean], [y, y], color=color(method), lw=2.5, alpha=0.55, solid_capstyle="butt")
+                    ax.plot(mean, y, MARKERS.get(method, "o"), color=color(method), ms=7)
+                else:
+                    ax.barh(y, mean, height=0.62, color=color(method), alpha=1 if method == "NoT" else 0.75)
+                    ax.text(max(mean, g["value"].max()), y, f" {mean:.2f}", va="center", fontsize=8.5, zorder=4,
+                            bbox={"fc": "white", "ec": "none", "pad": 0.6})
+                if len(g) > 1:
+                    ax.plot(g["value"], [y] * len(g), "o", color="#111111", ms=2.2, alpha=0.7, zorder=5)
+            bare(ax, order)
+            if metric in GAP:
+                ax.axvline(0, color=COLORS[REFERENCE], lw=1.3)
+                ax.set_xlim(-reach, reach)
+            else:
+                ax.set_xlim(0, 1.28 * max(table[table["metric"] == metric]["value"].max(), 1e-9))
+                if metric != "avg_gap":
+                    ax.axvline(1, **GOAL)
+            if i == 0:
+                ax.set_title({"comm_ratio": "bytes sent", "comp_ratio": "FLOPs"}.get(metric, LABELS[metric]), fontsize=10)
+            if i == len(settings) - 1:
+                unit = "points" if metric == "avg_gap" else "points from Retrain" if metric in GAP else "Retrain = 1"
+                ax.set_xlabel(unit, fontsize=8.5)
+        for text, name in zip(row[0].get_yticklabels(), order):
+            text.set_fontsize(10.5)
+            text.set_fontweight("bold" if name.startswith("NoT") else "normal")
+        if len(settings) > 1:
+            row[0].set_ylabel(title, fontweight="bold")
+    note(fig, gaps, "distance to Retrain and cost: short is good, best on top", "small dots: seeds")
+    return fig
+
+
+def gap_bars(df, table, dataset=None, model=None, stop="oracle"):
+    """Average gap of each method: bar = our mean, dots = seeds, hollow diamond = the paper's value. One panel a
+    setting."""
+    part = _need(df[df["method"] != REFERENCE], stop, ["avg_gap"], "gap_bars")
+    settings = _settings(part)
+    fig, axes = grid(1, len(settings), width=4.2, height=3.4)
+    for ax, (setting, title) in zip(axes[0], settings):
+        both = compare(df[df["setting"] == setting], table, dataset, model, stop=stop)
+        block = both.attrs["caption"].split(". ")[0].replace("Paper: ", "paper, ")
+        both = both[(both["metric"] == "avg_gap") & (both["method"] != REFERENCE)].reset_index(drop=True)
+        both = both.assign(key=both["ours"].fillna(both["paper"])).sort_values("key", kind="stable")
+        for y, r in enumerate(both.itertuples()):
+            seeds = part[(part["setting"] == setting) & (part["method"] == r.method) & (part["variant"] == r.variant)]
+            ax.barh(y, r.ours if r.n else 0, height=0.6, color=color(r.method), alpha=0.85)
+            if len(seeds) > 1:
+                ax.plot(seeds["value"], [y] * len(seeds), "o", color="#111111", ms=3, alpha=0.7)
+            if np.isfinite(r.paper):
+                ax.plot(r.paper, y, zorder=5, **PAPER)
+        names = both["method"] + (" " + both["variant"]).where(both["variant"] != "", "")
+        bare(ax, names)
+        ax.set_xlim(left=0)
+        ax.set_title(title)
+        ax.set_xlabel("average gap to Retrain (points)")
+    legend(fig, [proxy("ours", marker="s", ls="", color="#777777", ms=9), proxy(block, **PAPER)])
+    note(fig, part, many="small dots: seeds")
+    return fig
+
+
+# ---------------------------------------------------------------- sweeps
+
+def tradeoff(df, x="nfs_target", y="nta", key="gamma", stop="last", label=(10, 30, 50, 70, 90)):
+    """Usefulness (`y`) against forgetting (`x`) while `key` (in `variant`) grows; up and to the right is better, (1, 1)
+    is Retrain. Thick = mean, cross = sd, thin = each seed. One panel a setting."""
+    part = _need(df, stop, [x, y], "tradeoff").assign(key=lambda d: option(d, key))
+    part = part[part["key"].notna()]
+    settings, names = _settings(part), _methods(part)
+    fig, axes = grid(1, len(settings), width=3.6, height=3.6)
+    for ax, (setting, title) in zip(axes[0], settings):
+        here = part[part["setting"] == setting]
+        ax.plot(1, 1, "*", color=COLORS[REFERENCE], ms=15, zorder=6)
+        ax.annotate("Retrain", (1, 1), (-6, 9), textcoords="offset points", ha="center", fontsize=9)
+        for m in names:
+            wide = here[here["method"] == m].pivot_table(index=["seed", "key"], columns="metric", values="value")
+            if wide.empty or x not in wide or y not in wide:
+                continue
+            for _, s in wide.groupby("seed"):
+                if wide.index.get_level_values("seed").nunique() > 1:
+                    ax.plot(s[x], s[y], color=color(m), lw=0.7, alpha=0.3)
+            mean, sd = wide.groupby("key").mean(), wide.groupby("key").std()
+            ax.errorbar(mean[x], mean[y], sd[y], sd[x], elinewidth=0.9, capsize=0,
+                        **line(m, lw=2.4, ms=5, zorder=4))
+            for k in set(label) & set(mean.index) if m == names[-1] else ():
+                ax.annotate(f"{k:g}", (mean[x][k], mean[y][k]), (5, 5), textcoords="offset points", fontsize=8,
+                            color=color(m))
+        ax.set_title(title)
+        ax.set_xlabel(f"forgetting: {LABELS.get(x, x)}")
+        ax.set_ylim(0, 1.2)
+        ax.set_xlim(min(-0.05, here[here["metric"] == x]["value"].quantile(0.02)), 1.15)
+    axes[0][0].set_ylabel(f"usefulness: {LABELS.get(y, y)}")
+    note(fig, part, f"up and right is better; small numbers: {key}", "thin: each seed, cross: sd")
+    legend(fig, [proxy(m, **line(m, lw=2.4, ms=6)) for m in names])
+    return fig
+
+
+def lines(df, x, y, stop="oracle", hue="method", col="setting", ylabel=None, xlabel=None, reference=None, log=False):
+    """`y` (one metric or several: a panel each) over `x`, a column or a hyper-parameter in `variant`. Line = mean, band =
+    sd. `hue` may be `name`: method and variant. `reference`: a dashed line at that value; `log` for the x axis."""
+    metrics = [y] if isinstance(y, str) else list(y)
+    part = _named(_need(df, stop, metrics, "lines"))
+    part = part.assign(x=part[x] if x in part else option(part, x),
+                       hue=part[hue] if hue in part else option(part, hue))
+    part = part[part["x"].notna() & part["hue"].notna()]
+    if part.empty:
+        raise Bad(f"lines: neither a column nor a variant gives both {x!r} and {hue!r}")
+    panels = _settings(part) if col == "setting" else [(v, str(v)) for v in sorted(set(part[col]))]
+    names = _methods(part) if hue == "method" else sorted(set(part["hue"]))
+    ordered = part["hue"].dtype.kind in "if"
+    others = [n for n in names if n not in COLORS]
+    look = dict(zip(others, sns.color_palette("viridis" if ordered else "colorblind", len(others))))
+    look = {n: COLORS.get(n) or (color(n) if hue == "method" else look[n]) for n in names}
+    fig, axes = grid(len(metrics), len(panels), width=3.8, sharex="col", sharey="row")
+    for row, metric in zip(axes, metrics):
+        for ax, (value, title) in zip(row, panels):
+            here = part[(part[col] == value) & (part["metric"] == metric)]
+            for name in names:
+                s = here[here["hue"] == name].groupby("x")["value"].agg(["mean", "std"])
+                ax.plot(s.index, s["mean"], **line(str(name), color=look[name], lw=2.2, ms=5))
+                ax.fill_between(s.index, s["mean"] - s["std"], s["mean"] + s["std"], color=look[name], alpha=0.15, lw=0)
+            if reference is not None:
+                ax.axhline(reference, **GOAL)
+            ax.set_xscale("log" if log else "linear")
+            if ax in axes[0]:
+                ax.set_title(title)
+            if ax in axes[-1]:
+                ax.set_xlabel(xlabel or LABELS.get(x, x))
+        row[0].set_ylabel(ylabel or _label(metric, part))
+    note(fig, part, many="line: mean, band: sd")
+    legend(fig, [proxy(n, **line(str(n), color=look[n], lw=2.2)) for n in names],
+            title=None if hue in ("method", "name") else hue, title_fontsize=10)
+    return fig
+
+
+# ---------------------------------------------------------------- the data
+
+def clients_at_a_glance(counts, classes=None, targets=(), title=""):
+    """Who has what: samples of each class at each client, counts [clients, classes], and each client's size. Clients in
+    `targets` ask to be forgotten."""
+    counts = np.asarray(counts)
+    n, c = counts.shape
+    names = [f"client {i}" + ("  (leaves)" if i in targets else "") for i in range(n)]
+    wide = min(0.52 * c, 9) if c <= 20 else 7
+    fig, (left, right) = plt.subplots(1, 2, figsize=(wide + 3.6, 0.34 * n + 1.3), width_ratios=[wide, 2.2], sharey=True,
+                                      layout="constrained")
+    shown = sns.light_palette("#0072B2", as_cmap=True)
+    left.imshow(counts, cmap=shown, aspect="auto", vmin=0, vmax=max(counts.max(), 1))
+    if c <= 20:
+        for i, j in np.ndindex(n, c):
+            left.text(j, i, counts[i, j] or "·", ha="center", va="center", fontsize=8.5,
+                      color="white" if counts[i, j] > 0.6 * counts.max() else "#333333")
+        labels = [str(k) for k in (classes if classes is not None else range(c))]
+        long = max(map(len, labels)) > 4
+        left.set_xticks(range(c), labels, rotation=40 if long else 0, ha="right" if long else "center")
+    left.set_yticks(range(n), names)
+    left.set_title(title or "samples of each class")
+    left.set_xlabel("class")
+    right.barh(range(n), counts.sum(1), color=[COLORS["NoT"] if i in targets else "#8FA9BF" for i in range(n)], height=0.7)
+    for i, total in enumerate(counts.sum(1)):
+        right.text(total, i, f" {total:,}", va="center", fontsize=8.5)
+    right.set_xlim(0, 1.25 * counts.sum(1).max())
+    right.set_title("all samples")
+    right.xaxis.set_visible(False)
+    bare(left)
+    bare(right)
+    for i in targets:
+        left.get_yticklabels()[i].set_color(COLORS["NoT"])
+        left.get_yticklabels()[i].set_fontweight("bold")
+    return fig
+
+
+def images(grid, titles=None, captions=None):
+    """Rows of pictures: grid[row][column] is [H, W], [C, H, W] or [H, W, C], bytes or numbers (scaled to their own
+    range unless in 0..1); `titles` one text a row, `captions` one a picture."""
+    n = max(len(row) for row in grid)
+    fig, axes = plt.subplots(len(grid), n, figsize=(1.15 * n + 1.2, 1.15 * len(grid) + (0.25 * bool(captions))),
+                             squeeze=False, layout="constrained")
+    for i, row in enumerate(grid):
+        for j, ax in enumerate(axes[i]):
+            ax.set(xticks=[], yticks=[])
+            bare(ax)
+            if j >= len(row):
+                continue
+            x = np.asarray(row[j])
+            x = x / 255.0 if x.dtype == np.uint8 else x.astype(float)
+            if x.min() < 0 or x.max() > 1:
+                x = (x - x.min()) / max(np.ptp(x), 1e-12)
+            x = x.transpose(1, 2, 0) if x.ndim == 3 and x.shape[0] in (1, 3) else x
+            ax.imshow(x.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            if captions:
+                ax.set_title(captions[i][j], fontsize=8.5, fontweight="normal", pad=2)
+        if titles:
+            axes[i][0].set_ylabel(titles[i], rotation=0, ha="right", va="center", fontsize=10)
+    return fig
