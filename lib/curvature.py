@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
-from torch.func import functional_call, grad, jvp, vmap
+from torch.func import functional_call, grad, hessian, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .params import Bad
@@ -31,11 +31,11 @@ from .params import Bad
 State = dict[str, Tensor]
 KINDS = ("ggn_exact", "ggn_mc", "hessian", "fisher", "fisher_batch")
 PATHS = ("auto", "hooks", "backpack", "vmap")
-HESSIAN_LIMIT = 20_000  # parameters; the plain Hessian diagonal costs one Hessian-vector product for each
+HESSIAN_LIMIT = 5_000  # parameters of a tensor; the slow Hessian diagonal forms the square of that
 
 
 def diagonals(model, x, y, groups=None, *, kind="ggn_mc", rng=None, batch_size=256, path="auto", samples=1):
-    """Sums over the samples of each group of the curvature of one sample's loss, all groups in one pass (TIS eqs. 29-30).
+    """Sums over the samples of each group of the curvature of one sample's loss, in one pass (TIS eqs. 29-30).
 
     x: inputs [N, ...], or a function from a LongTensor of positions to inputs; y: labels [N]; groups: LongTensor [N]
     (None: all 0). Sums over groups, divided by the summed counts, are the curvature of the pooled data.
@@ -57,10 +57,9 @@ def diagonals(model, x, y, groups=None, *, kind="ggn_mc", rng=None, batch_size=2
         kind, path = _hessian_path(model, first, path)
     elif path == "auto" and kind != "fisher_batch":
         path = "vmap" if _obstacle(model, first) else "hooks"
-    with torch.no_grad():
-        classes = model(first).shape[-1]
+    classes = model(first).shape[-1]
     draws = _draws(rng, samples, len(y)) if kind == "ggn_mc" else None
-    rows = batch_size if kind == "fisher_batch" else batch_size // {"ggn_exact": classes, "ggn_mc": samples}.get(kind, 1)
+    rows = batch_size // {"ggn_exact": classes, "ggn_mc": samples}.get(kind, 1)
     step = _steps(model, kind, path)
 
     sums, counts = {}, {}
@@ -84,7 +83,7 @@ def diagonal(model, x, y, **options) -> State:
 
 def mean(sums, counts, groups=None) -> State:
     """Curvature of the mean loss over the union of some groups (None: all), from what `diagonals` returns."""
-    chosen = list(sums) if groups is None else [g for g in groups if g in sums]
+    chosen = [g for g in sums if groups is None or g in groups]
     if not chosen:
         raise Bad(f"curvature: none of the groups {groups} has samples; those that have: {sorted(sums)}")
     count = sum(counts[g] for g in chosen)
@@ -93,24 +92,22 @@ def mean(sums, counts, groups=None) -> State:
 
 def _check_eval(model):
     for name, module in model.named_modules():
-        if module.training:
-            raise Bad(f"curvature: {name or 'the model'} is in training mode; call model.eval() first")
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
-            raise Bad(f"curvature: {name} normalises by the batch, so no sample has a gradient of its own")
+        if module.training or (isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None):
+            raise Bad(f"curvature: {name or 'the model'} trains or normalises by the batch; call model.eval()")
 
 
 def _draws(rng, samples, n):
     if rng is None:
         raise Bad("curvature: kind 'ggn_mc' draws labels and needs rng (a torch.Generator)")
-    if isinstance(rng, Tensor):
-        if rng.shape != (samples, n):
-            raise Bad(f"curvature: draws of shape {tuple(rng.shape)}, but {samples} for each of {n} samples are needed")
-        return rng
-    return torch.rand(samples, n, generator=rng, dtype=torch.float64, device=rng.device)
+    draws = rng if isinstance(rng, Tensor) else torch.rand(samples, n, generator=rng, dtype=torch.float64,
+                                                           device=rng.device)
+    if draws.shape != (samples, n):
+        raise Bad(f"curvature: draws of shape {tuple(draws.shape)}, but {samples} for each of {n} samples are needed")
+    return draws
 
 
 def _columns(logits, labels, kind, draws):
-    """Columns [C, N, classes] whose squared gradients are summed; in float64, where 1 - p of a confident net survives."""
+    """Columns [C, N, classes] whose squared gradients are summed; in float64, to keep 1 - p of confident nets."""
     p = logits.detach().double().softmax(-1)
     if kind == "ggn_exact":
         s = p.sqrt().T[:, :, None] * (torch.eye(p.shape[1], dtype=p.dtype, device=p.device)[:, None] - p)
@@ -125,19 +122,15 @@ def _steps(model, kind, path):
     """The function (x, labels, columns) -> State of sums over a batch, for one kind and path."""
     params = {name: p.detach() for name, p in model.named_parameters()}
     if kind == "fisher_batch":
-        def step(x, labels, columns):
-            grads = grad(lambda p: F.cross_entropy(functional_call(model, p, (x,)), labels))(params)
-            return {name: g.square() * len(x) for name, g in grads.items()}
-    elif kind == "hessian":
-        step = _backpack_step(model, kind) if path == "backpack" else _hessian_step(model, params)
-    elif path == "vmap":
-        step = _vmap_step(model, params)
-    elif path == "backpack":
-        step = _backpack_step(model, kind)
-    else:
-        def step(x, labels, columns):
-            return _hooks_step(model, params, x, columns)
-    return step
+        return partial(_batch_step, model, params)
+    if path == "backpack":
+        return _backpack_step(model, kind)
+    return partial(_hessian_step if kind == "hessian" else _vmap_step if path == "vmap" else _hooks_step, model, params)
+
+
+def _batch_step(model, params, x, labels, columns):
+    grads = grad(lambda p: F.cross_entropy(functional_call(model, p, (x,)), labels))(params)
+    return {name: g.square() * len(x) for name, g in grads.items()}
 
 
 # ---- hooks: squares of per-sample gradients, layer by layer ----
@@ -145,9 +138,9 @@ def _steps(model, kind, path):
 
 def _record(model, params, x):
     """Logits and {layer name: (module, its input, gradient edge of its output)}; Bad names what cannot be covered."""
-    layers = {name: m for name, m in model.named_modules() if any(True for _ in m.parameters(recurse=False))}
-    if len(params) < sum(len(m._parameters) - list(m._parameters.values()).count(None) for m in layers.values()):
+    if len(params) < len(list(model.named_parameters(remove_duplicate=False))):
         raise Bad("curvature: two layers share a parameter, which path 'hooks' cannot square; use path 'vmap'")
+    layers = {name: m for name, m in model.named_modules() if list(m.parameters(recurse=False))}
     tape, handles, anchor = {}, [], torch.zeros((), dtype=x.dtype, device=x.device, requires_grad=True)
 
     def hook(name, module, inputs, output):
@@ -159,21 +152,18 @@ def _record(model, params, x):
         tape[name] = module, inputs[0].detach(), get_gradient_edge(output)
         return output
 
-    for name, module in layers.items():
-        if type(module) not in RULES:
-            raise Bad(f"curvature: path 'hooks' has no rule for {name or 'the model'} ({type(module).__name__}); "
-                      "use path 'vmap'")
     try:
         for name, module in layers.items():
+            if type(module) not in RULES:
+                raise Bad(f"curvature: path 'hooks' has no rule for {name} ({type(module).__name__}); use path 'vmap'")
             handles.append(module.register_forward_hook(partial(hook, name)))
         with torch.enable_grad():
             logits = functional_call(model, params, (x,))
     finally:
         for handle in handles:
             handle.remove()
-    for name in layers:
-        if name not in tape:
-            raise Bad(f"curvature: {name} is not called as a module in the forward pass; use path 'vmap'")
+    if unused := layers.keys() - tape.keys():
+        raise Bad(f"curvature: {min(unused)} is not called as a module in the forward pass; use path 'vmap'")
     return logits, tape
 
 
@@ -185,7 +175,7 @@ def _obstacle(model, x):
         return str(reason)
 
 
-def _hooks_step(model, params, x, columns):
+def _hooks_step(model, params, x, labels, columns):
     logits, tape = _record(model, params, x)
     edges, s = [edge for _, _, edge in tape.values()], columns(logits)
     if len(s) == 1:
@@ -194,10 +184,8 @@ def _hooks_step(model, params, x, columns):
         grads = torch.autograd.grad(logits, edges, s, allow_unused=True, is_grads_batched=True)
     out = {}
     for (name, (module, u, _)), g in zip(tape.items(), grads):
-        if g is not None:
-            for kind, value in RULES[type(module)](module, g, u).items():
-                if getattr(module, kind) is not None:
-                    out[f"{name}.{kind}" if name else kind] = value
+        values = {} if g is None else RULES[type(module)](module, g, u)
+        out |= {f"{name}.{key}".lstrip("."): v for key, v in values.items() if getattr(module, key) is not None}
     return out
 
 
@@ -205,8 +193,7 @@ def _linear(m, g, u):
     """g [C, N, *, O], u [N, *, K]: the positions * are summed before the square."""
     g, u = g.reshape(*g.shape[:2], -1, g.shape[-1]), u.reshape(len(u), -1, u.shape[-1])
     if _few(g.shape[2], len(g)):
-        every = torch.arange(g.shape[2], device=g.device)
-        weight = _pairs(_gram(g.transpose(1, 2)), u.transpose(0, 1), every, every)
+        weight = _pairs(_gram(g.transpose(1, 2)), u.transpose(0, 1), *[torch.arange(g.shape[2], device=g.device)] * 2)
     else:
         weight = _products(g.transpose(2, 3), u, torch.zeros_like(m.weight))
     return {"weight": weight, "bias": g.sum(2).square().sum((0, 1))}
@@ -214,11 +201,11 @@ def _linear(m, g, u):
 
 def _conv(m, g, u):
     """g [C, N, O, h, w], u [N, I, H, W]; grouped convolutions go group by group."""
-    mode = "constant" if m.padding_mode == "zeros" else m.padding_mode
-    pads = m._reversed_padding_repeated_twice
-    parts = [_conv_one(m, a, F.pad(b, pads, mode), pads if mode == "constant" else (0, 0, 0, 0))
-             for a, b in zip(g.chunk(m.groups, 2), u.chunk(m.groups, 1))]
-    return {"weight": torch.cat(parts), "bias": g.sum((3, 4)).square().sum((0, 1))}
+    zeros, pads = m.padding_mode == "zeros", m._reversed_padding_repeated_twice
+    u = F.pad(u, pads, "constant" if zeros else m.padding_mode)
+    pairs = zip(g.chunk(m.groups, 2), u.chunk(m.groups, 1))
+    parts = [_conv_one(m, *pair, pads if zeros else [0] * 4) for pair in pairs]
+    return {"weight": torch.cat(parts) if len(parts) > 1 else parts[0], "bias": g.sum((3, 4)).square().sum((0, 1))}
 
 
 def _conv_one(m, g, u, pads):
@@ -237,9 +224,9 @@ def _conv_one(m, g, u, pads):
         return _grouped(m, g, u)
     out = g.new_zeros(o, kh * kw * i)
     u = u.contiguous(memory_format=torch.channels_last)
-    n0, _, h0, w0 = u.stride()
-    windows = u.as_strided((n, h, w, kh, kw, i), (n0, h0 * sh, w0 * sw, h0 * dh, w0 * dw, 1))
-    some = 4 if g.device.type == "cpu" else max(1, 2**28 // out.numel())  # on a CPU what stays in cache is fastest
+    n0, i0, h0, w0 = u.stride()
+    windows = u.as_strided((n, h, w, kh, kw, i), (n0, h0 * sh, w0 * sw, h0 * dh, w0 * dw, i0))
+    some = 4 if g.device.type == "cpu" else n  # on a CPU what stays in cache is fastest
     for k in range(0, n, some):
         _products(g[:, k:k + some].flatten(3), windows[k:k + some].reshape(-1, h * w, kh * kw * i), out)
     return out.view(o, kh, kw, i).permute(0, 3, 1, 2)
@@ -247,17 +234,14 @@ def _conv_one(m, g, u, pads):
 
 def _grouped(m, g, u, some=8):
     """Per-sample weight gradients as the weight gradient of one convolution with a group for each sample."""
-    (c, n, o), i = g.shape[:3], u.shape[1]
-    g, out = g.transpose(0, 1).reshape(n * c, o, *g.shape[3:]), g.new_zeros(o * i * m.kernel_size[0] * m.kernel_size[1])
-    for k in range(0, n * c, some):
-        gk = g[k:k + some]
-        uk = u[torch.arange(k, k + len(gk), device=u.device) // c]
-        each = torch.nn.grad.conv2d_weight(
-            uk.reshape(1, -1, *u.shape[2:]), (len(gk) * o, i, *m.kernel_size), gk.reshape(1, -1, *g.shape[2:]),
-            m.stride, 0, m.dilation, len(gk))
-        for one in each.view(len(gk), -1):
+    (o, *maps), (n, i, *padded), k = g.shape[2:], u.shape, m.kernel_size
+    out = g.new_zeros(o * i * k[0] * k[1])
+    for rows in torch.arange(len(g) * n).split(some):
+        uk, gk = u[rows % n].reshape(1, -1, *padded), g.flatten(0, 1)[rows].reshape(1, -1, *maps)
+        each = torch.nn.grad.conv2d_weight(uk, (len(rows) * o, i, *k), gk, m.stride, 0, m.dilation, len(rows))
+        for one in each.view(len(rows), -1):
             out.addcmul_(one, one)
-    return out.view(o, i, *m.kernel_size)
+    return out.view(o, i, *k)
 
 
 def _few(positions, columns):
@@ -289,96 +273,72 @@ def _products(g, u, out):
             torch.mm(g[c, n], u[n], out=one)
             out.addcmul_(one, one)
     else:
-        for gc in g:
-            out += torch.bmm(gc, u).square_().sum(0)
+        for gc, k in itertools.product(g, torch.arange(len(u)).split(max(1, 2**28 // out.numel()))):
+            out += torch.bmm(gc[k[0]:k[-1] + 1], u[k[0]:k[-1] + 1]).square_().sum(0)
     return out
 
 
-def _affine(m, g, unit, positions):
-    """Weight and bias after normalising to `unit`."""
-    def square(per_sample):
-        return (per_sample.sum(positions) if positions else per_sample).square().sum((0, 1))
-    return {"weight": square(g * unit), "bias": square(g)}
+def _norm(m, g, u):
+    positions = range(3, g.dim())
+    if isinstance(m, nn.LayerNorm):
+        unit, positions = F.layer_norm(u, m.normalized_shape, eps=m.eps), range(2, g.dim() - len(m.normalized_shape))
+    elif isinstance(m, nn.GroupNorm):
+        unit = F.group_norm(u, m.num_groups, eps=m.eps)
+    else:
+        unit = F.batch_norm(u, m.running_mean, m.running_var, eps=m.eps)
+    each = {"weight": g * unit, "bias": g}
+    return {k: (v.sum(tuple(positions)) if positions else v).square().sum((0, 1)) for k, v in each.items()}
 
 
-def _batch_norm(m, g, u):
-    unit = F.batch_norm(u, m.running_mean, m.running_var, eps=m.eps)
-    return _affine(m, g, unit, tuple(range(3, g.dim())))
-
-
-def _group_norm(m, g, u):
-    return _affine(m, g, F.group_norm(u, m.num_groups, eps=m.eps), tuple(range(3, g.dim())))
-
-
-def _layer_norm(m, g, u):
-    unit = F.layer_norm(u, m.normalized_shape, eps=m.eps)
-    return _affine(m, g, unit, tuple(range(2, g.dim() - len(m.normalized_shape))))
-
-
-RULES = {nn.Linear: _linear, nn.Conv2d: _conv, nn.BatchNorm1d: _batch_norm, nn.BatchNorm2d: _batch_norm,
-         nn.GroupNorm: _group_norm, nn.LayerNorm: _layer_norm}
+RULES = {nn.Linear: _linear, nn.Conv2d: _conv, nn.BatchNorm1d: _norm, nn.BatchNorm2d: _norm, nn.GroupNorm: _norm,
+         nn.LayerNorm: _norm}
 
 
 # ---- vmap, BackPACK, Hessian ----
 
 
-def _vmap_step(model, params):
+def _vmap_step(model, params, x, labels, columns):
     """Per-sample gradients of any net, a chunk of samples at a time; one forward and backward for each column."""
-    def output(p, one, s):
-        return (functional_call(model, p, (one[None],))[0] * s).sum()
-    each = vmap(grad(output), in_dims=(None, 0, 0))
-    numel = sum(p.numel() for p in params.values())
-
-    def step(x, labels, columns):
-        with torch.no_grad():
+    each = vmap(grad(lambda p, one, s: (functional_call(model, p, (one[None],))[0] * s).sum()), (None, 0, 0))
+    total = {name: torch.zeros_like(p) for name, p in params.items()}
+    some = max(1, (2**26 if x.device.type == "cpu" else 2**30) // sum(p.numel() for p in params.values()))
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # the fused layers of eval mode have no derivative
+    try:
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):  # the only attention with a rule for batches of gradients
             s = columns(model(x))
-        total = {name: torch.zeros_like(p) for name, p in params.items()}
-        some = max(1, (2**26 if x.device.type == "cpu" else 2**30) // numel)
-        fast = torch.backends.mha.get_fastpath_enabled()
-        torch.backends.mha.set_fastpath_enabled(False)  # the fused layers of eval mode have no derivative
-        try:
-            with sdpa_kernel(SDPBackend.MATH):  # the only attention with a rule for batches of gradients
-                for k in range(0, len(x), some):
-                    for one in s[:, k:k + some]:
-                        for name, g in each(params, x[k:k + some], one).items():
-                            total[name] += g.square().sum(0)  # not in place: gradients may share memory
-        finally:
-            torch.backends.mha.set_fastpath_enabled(fast)
-        return total
-    return step
+            for k, c in itertools.product(range(0, len(x), some), range(len(s))):
+                for name, g in each(params, x[k:k + some], s[c, k:k + some]).items():
+                    total[name] += g.square().sum(0)  # not in place: gradients may share memory
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+    return total
 
 
 def _backpack_step(model, kind):
     """BackPACK's extensions on a copy; a Monte-Carlo gradient is an ordinary one at the drawn labels."""
     from backpack import backpack, extend, extensions
-    extension, field = {"ggn_exact": (extensions.DiagGGNExact, "diag_ggn_exact"),
-                        "hessian": (extensions.DiagHessian, "diag_h")}.get(
-                            kind, (extensions.SumGradSquared, "sum_grad_squared"))
-    net = copy.deepcopy(model).requires_grad_(True)
+    chosen = {"ggn_exact": extensions.DiagGGNExact, "hessian": extensions.DiagHessian}.get(kind)
+    extension = (chosen or extensions.SumGradSquared)()
+    net, loss = copy.deepcopy(model).requires_grad_(True), extend(nn.CrossEntropyLoss(reduction="sum"))
     for module in net.modules():
         if getattr(module, "inplace", False):
             module.inplace = False
     net = extend(net, use_converter=not _is_chain(net)).eval()
-    loss = extend(nn.CrossEntropyLoss(reduction="sum"))
-
-    def run(value):
-        with backpack(extension()):
-            value.backward()
-        for name, p in net.named_parameters():
-            if not hasattr(p, field):
-                raise Bad(f"curvature: BackPACK has no {extension.__name__} for {name}; use path 'hooks' or 'vmap'")
-        return {name: getattr(p, field).detach() for name, p in net.named_parameters()}
 
     def step(x, labels, columns):
-        try:
-            if extension is not extensions.SumGradSquared:
-                return run(loss(net(x), labels))
-            logits = net(x)
-            outs = [run((net(x) * s).sum()) for s in columns(logits)]
-            return {name: sum(out[name] for out in outs) for name in outs[0]}
-        except NotImplementedError as reason:
-            raise Bad(f"curvature: BackPACK has no {extension.__name__} for a layer of this net; "
-                      f"use path 'hooks' or 'vmap' ({str(reason)[:200]})") from None
+        total = {}
+        for one in [None] if chosen else columns(net(x)):
+            try:
+                with backpack(extension):
+                    (loss(net(x), labels) if one is None else (net(x) * one).sum()).backward()
+            except NotImplementedError as reason:
+                raise Bad(f"curvature: BackPACK lacks {type(extension).__name__}: {str(reason)[:200]}") from None
+            for name, p in net.named_parameters():
+                if not hasattr(p, extension.savefield):
+                    raise Bad(f"curvature: BackPACK lacks {type(extension).__name__} for {name}; use path 'hooks'")
+                total[name] = total.get(name, 0) + getattr(p, extension.savefield).detach()
+        return total
     return step
 
 
@@ -399,15 +359,15 @@ def _hessian_path(model, x, path):
     second derivative of the logits is zero and the diagonal is that of the GGN. BackPACK serves plain chains only.
     """
     obstacle = _obstacle(model, x)
-    curved = sorted(_operations(model, x) - PIECEWISE) if obstacle is None else [obstacle]
-    small = sum(p.numel() for p in model.parameters()) <= HESSIAN_LIMIT
+    curved = [obstacle] if obstacle else sorted(_operations(model, x) - PIECEWISE)
     if path in ("auto", "hooks") and not curved:
         return "ggn_exact", "hooks"
+    small = max(p.numel() for p in model.parameters()) <= HESSIAN_LIMIT
     if path == "backpack" or (path == "auto" and not small and _is_chain(model)):
         return "hessian", "backpack"
     if path == "hooks" or not small:
-        raise Bad(f"curvature: no fast Hessian diagonal for this net, which is not piecewise linear ({', '.join(curved)}), "
-                  f"and more than {HESSIAN_LIMIT} parameters are too many for the slow one; use kind 'ggn_exact'")
+        raise Bad(f"curvature: no fast Hessian diagonal for a net with {', '.join(curved)}, and the slow one only for "
+                  f"tensors of at most {HESSIAN_LIMIT} parameters; use kind 'ggn_exact'")
     return "hessian", "vmap"
 
 
@@ -423,23 +383,13 @@ def _operations(model, x):
     return {node.name().split("Backward")[0] for node in seen} - {"torch::autograd::AccumulateGrad"}
 
 
-def _hessian_step(model, params):
-    """One Hessian-vector product (forward over reverse) for each parameter: for tiny nets and for tests."""
-    def step(x, labels, columns):
-        def gradient(p):
-            return grad(lambda q: F.cross_entropy(functional_call(model, q, (x,)), labels, reduction="sum"))(p)
+def _hessian_step(model, params, x, labels, columns):
+    """The whole Hessian of each tensor, for its diagonal: for tiny nets and for tests."""
+    def loss(name, value):
+        return F.cross_entropy(functional_call(model, {**params, name: value}, (x,)), labels, reduction="sum")
 
-        def entry(name, unit):
-            zeros = {key: unit if key == name else torch.zeros_like(p) for key, p in params.items()}
-            return (jvp(gradient, (params,), (zeros,))[1][name] * unit).sum()
-
-        out = {}
-        for name, p in params.items():
-            parts = [vmap(partial(entry, name))(F.one_hot(index, p.numel()).to(p).view(-1, *p.shape))
-                     for index in torch.arange(p.numel(), device=p.device).split(64)]
-            out[name] = torch.cat(parts).view(p.shape)
-        return out
-    return step
+    return {name: hessian(partial(loss, name))(p).view(p.numel(), -1).diagonal().view(p.shape)
+            for name, p in params.items()}
 
 
 # ---- scores and selections ----
@@ -447,18 +397,16 @@ def _hessian_step(model, params):
 
 def tis(h_forget: State, h_all: State) -> State:
     """TIS score (h'/h)^2 (TIS eq. 22), per scalar; 0 where h <= 0, for there the score is not defined."""
-    return {name: torch.where(h > 0, h_forget[name] / torch.where(h > 0, h, 1), 0).square()
-            for name, h in h_all.items()}
+    return {k: torch.where(h > 0, h_forget[k] / torch.where(h > 0, h, 1), 0).square() for k, h in h_all.items()}
 
 
 def select(scores: State, gamma):
-    """Per tensor, the smallest set of top entries whose scores add up to gamma percent of the tensor's total (TIS, sec. 3).
+    """Per tensor, the smallest set of top entries whose scores reach gamma percent of the tensor's total (TIS, sec. 3).
 
     gamma: a number in [0, 100] (gives a State of bool) or several of them (a list of States, from one sort).
     Zero scores are never selected; ties go by position; a larger gamma selects a superset.
     """
-    many = isinstance(gamma, (list, tuple))
-    gammas = [float(g) for g in (gamma if many else [gamma])]
+    gammas = [gamma] if isinstance(gamma, int | float) else list(gamma)
     if not all(0 <= g <= 100 for g in gammas):
         raise Bad(f"select: gamma is a percentage, so in [0, 100]; got {gamma}")
     masks = [{} for _ in gammas]
@@ -470,18 +418,16 @@ def select(scores: State, gamma):
         reached, positive = flat[order].cumsum(0), int((flat > 0).sum())
         for mask, g in zip(masks, gammas):
             # a sum that falls short by rounding alone counts as reached
-            wanted = reached[-1:] * (g / 100 * (1 - 1e-12))
-            count = 0 if g == 0 else positive if g == 100 else int(torch.searchsorted(reached, wanted)) + 1
-            mask[name] = torch.zeros_like(flat, dtype=torch.bool).index_fill_(0, order[:min(count, positive)], True)
-            mask[name] = mask[name].view(score.shape)
-    return masks if many else masks[0]
+            count = int(torch.searchsorted(reached, reached[-1:] * (g / 100 * (1 - 1e-12)))) + 1
+            top = order[:0 if g == 0 else positive if g == 100 else min(count, positive)]
+            mask[name] = torch.zeros_like(flat, dtype=torch.bool).index_fill_(0, top, True).view(score.shape)
+    return masks[0] if isinstance(gamma, int | float) else masks
 
 
 def random_like(masks: State, rng) -> State:
     """Random Reset: per tensor as many entries as in masks, uniform without replacement (TIS, sec. 4)."""
-    out = {}
-    for name, mask in masks.items():
-        chosen = torch.randperm(mask.numel(), generator=rng, device=rng.device)[:int(mask.sum())].to(mask.device)
-        flat = torch.zeros(mask.numel(), dtype=torch.bool, device=mask.device)
-        out[name] = flat.index_fill_(0, chosen, True).view(mask.shape)
-    return out
+    def draw(mask):
+        chosen = torch.randperm(mask.numel(), generator=rng, device=rng.device)[:int(mask.sum())]
+        return torch.zeros_like(mask).view(-1).index_fill_(0, chosen.to(mask.device), True).view(mask.shape)
+
+    return {name: draw(mask) for name, mask in masks.items()}

@@ -14,6 +14,7 @@ from lib.curvature import diagonal, diagonals, mean, random_like, select, tis
 from lib.params import Bad
 
 torch.set_num_threads(1)
+pytestmark = pytest.mark.filterwarnings("ignore:Full backward hook", "ignore:Extension saving", "ignore:.*jit.script")
 
 
 def chain(norm=False, bias=True):
@@ -32,7 +33,7 @@ def build(make, seed=0, like=(2, 10, 10), n=9, classes=4):
     model = make().double().eval()
     for p in model.parameters():
         p.data += 0.1 * torch.randn_like(p)
-    for name, b in model.named_buffers():
+    for b in model.buffers():
         if b.is_floating_point():
             b.copy_(b + 0.2 * torch.rand_like(b))
     return model, torch.randn(n, *like, dtype=torch.float64), torch.randint(classes, (n,))
