@@ -16,7 +16,8 @@ _HOME = {
     "store": "Store runs_root code_hash",
     "results": "to_rows rows save_results load_results summary cost_ratio differences by_seed rounds_to_retrain",
     "report": "paper_table compare show claim show_claims save_claims merge_claims",
-    "plots": "style color curves training_curves versus_retrain gap_bars tradeoff lines clients_at_a_glance images save_figure",
+    "plots": "style color curves training_curves versus_retrain gap_bars tradeoff lines clients_at_a_glance "
+             "images save_figure",
     "experiment": "History Trained open_store tasks train run runs described environment",
     "progress": "progress",
 }

@@ -120,7 +120,7 @@ def to_rows(profile, notebook, runs, table="", units=None):
             raise Bad(f"run {run['setting']}/{run['method']}, seed {run['seed']}: no evaluated round in its curve")
         if run["method"] == REFERENCE:
             key = run["setting"], run["seed"]
-            # of several kinds of Retrain the plain one is the ends
+            # of several kinds of Retrain the plain one counts
             ends[key] = min(ends.get(key, run), run, key=lambda r: variant(r.get("variant")))
     for run in runs:
         named = {c: run.get(c, "") for c in COLUMNS[2:11]}

@@ -281,7 +281,8 @@ def test_claims_are_all_there_and_unknown_ids_are_refused():
 def test_claims_saved_and_merged(tmp_path, monkeypatch):
     monkeypatch.setenv("FU_RUNS", str(tmp_path))
     report.save_claims("quick", "07", [report.claim("T01", "07 table", "0.9", [True])])
-    report.save_claims("quick", "02", [report.claim("N02", "02", "1.0", [False]), report.claim("N01", "02", "2", [True])])
+    report.save_claims("quick", "02", [report.claim("N02", "02", "1.0", [False]),
+                                       report.claim("N01", "02", "2", [True])])
     path = results.folder("quick") / "02.claims.csv"
     assert path.read_text().splitlines()[0] == "id,place,text,value,n,n_holds,verdict"
     merged = report.merge_claims(path.parent)
