@@ -1,6 +1,6 @@
 """One run: train, or unlearn by one method, evaluate every few rounds, and keep the result in the store."""
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 
 import torch
@@ -24,6 +24,8 @@ class History:
     entry: object
     task: object
 
+    read: set = field(default_factory=set)
+
     @property
     def rounds(self):
         """Numbers of the stored rounds, ascending."""
@@ -31,12 +33,29 @@ class History:
 
     def before(self, t) -> State:
         """Global model before round t."""
-        return to_device(self.entry.tensors(f"before_{t:05d}"), self.task)
+        return self._read(f"before_{t:05d}")
 
     def update(self, t, client) -> State:
         """Client's local model after round t minus `before(t)`."""
-        state = to_device(self.entry.tensors(f"update_{t:05d}_{client}"), self.task)
+        return self._read(f"update_{t:05d}_{client}")
+
+    def last(self, client) -> State:
+        """Client's local model at the end of the last round."""
+        if f"last_{client}" in self.entry.files:
+            return self._read(f"last_{client}")
+        t = self.rounds[-1]
+        update = self.update(t, client)
+        return {k: v + update[k] for k, v in self.before(t).items()}
+
+    def _read(self, name):
+        state = to_device(self.entry.tensors(name), self.task)
+        self.read.add(name)
         return {k: v.to(self.task.dtype) if v.is_floating_point() else v for k, v in state.items()}
+
+    @property
+    def bytes_read(self):
+        """Size on disk of all that was asked for so far: what a method makes the server keep."""
+        return sum((self.entry.folder / f"{name}.safetensors").stat().st_size for name in self.read)
 
     def weight(self, t, client):
         """The client's FedAvg weight in round t."""
@@ -49,12 +68,16 @@ class History:
 
 @dataclass
 class Trained:
-    """What training leaves behind: the initial state, the trained state, and stored updates if they were asked for."""
+    """What training leaves behind: the initial state, the trained state, and stored updates if they were asked for.
+
+    resume: the round from which a method that was interrupted goes on, if it marks its rounds for that.
+    """
     init: State
     state: State
     history: History | None
     curve: list
     storage_bytes: int = 0
+    resume: Round | None = None
 
 
 def open_store(profile):
@@ -130,9 +153,15 @@ def _train(task, store, key):
         before, now = state, next(stream)
         r, state, total = r + 1, now.state, total + now.cost
         if now.updates and (s["history"] != "last" or r == s["rounds"]):
+            # the target's last local model cannot be had from its update alone
+            if s["history"] != "all" and r == s["rounds"]:
+                for k, u in now.updates.items():
+                    local = {n: (before[n] + v).to(dtype) if v.is_floating_point() else before[n] + v
+                             for n, v in u.items()}
+                    files[f"last_{k}"] = store.save_tensors("training", key, f"last_{k}", local)
             if s["history"] == "all":
                 files[f"before_{r:05d}"] = store.save_tensors("training", key, f"before_{r:05d}", before)
-            for k, u in now.updates.items():
+            for k, u in now.updates.items() if s["history"] != "last" else ():
                 u = {n: v.to(dtype) if v.is_floating_point() else v for n, v in u.items()}
                 files[f"update_{r:05d}_{k}"] = store.save_tensors("training", key, f"update_{r:05d}_{k}", u)
             todo = task.jobs("full", r)
@@ -226,10 +255,18 @@ def _run(task, store, key, name, hp, count, every, trained, bar=None):
         r, curve, total, files = p["round"], p["curve"], Cost(*p["total"]), dict(part.files)
         mask, extra = (_optional(part, f"part_{what}_{r}") for what in ("mask", "extra"))
         state = to_device(part.tensors(f"part_{r}"), task)
-        stream = recover(task, Round(state, mask=mask, extra=extra, then=p["then"]))
+        now = Round(state, mask=mask, extra=extra, then=p["then"])
+        if "round" in p["then"]:
+            stream = recover(task, now)
+        else:
+            stream = unlearn(task, replace(trained, resume=now), name, **hp)
     else:
         r, curve, total, files, stream = -1, [], Cost(), {}, unlearn(task, trained, name, **hp)
     bar = bar or progress(count, f"{task.name}, seed {task.seed}: {name}")
+    past = trained.history
+    if past:
+        past.read = set(part.record.get("read", ())) if part else set()
+    endless = find(name).recovery  # the others are judged when they are done, however long that takes
 
     def measure(now):
         curve.append({"round": r, "bytes": total.bytes, "flops": total.flops, "seconds": total.seconds,
@@ -240,18 +277,20 @@ def _run(task, store, key, name, hp, count, every, trained, bar=None):
         r, total = r + 1, total + now.cost
         if r == 0:
             files["start"] = store.save_tensors("runs", key, "start", now.state)
-        if r >= count:
+        recovering = now.then and "round" in now.then
+        if r >= count and (recovering or endless):
             break
         if r % every == 0:
             measure(now)
-            if now.then and "round" in now.then:  # recovery has begun, the round is a checkpoint
-                record = {"round": r, "curve": curve, "total": list(total), "then": now.then}
+            if recovering or now.then and "replay" in now.then:  # what goes on from this round alone
+                record = {"round": r, "curve": curve, "total": list(total), "then": now.then,
+                          "read": sorted(past.read) if past else []}
                 _checkpoint(store, "runs", key, record, r, files,
                             {f"part_{r}": now.state, f"part_mask_{r}": now.mask, f"part_extra_{r}": now.extra})
     if not curve or curve[-1]["round"] != r:
         measure(now)
     bar.update(count, f"forget accuracy {curve[-1]['forget_acc']:.1f} %")
-    record = {"curve": curve, "storage_bytes": trained.storage_bytes if "history" in find(name).needs else 0,
+    record = {"curve": curve, "storage_bytes": past.bytes_read if past else 0,
               "environment": environment(task)}
     return store.save("runs", key, record, {"final": now.state}, {"start": files["start"]})
 

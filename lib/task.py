@@ -101,10 +101,10 @@ class Task:
     # -- who trains on what ------------------------------------------------------------------------------------
 
     def jobs(self, which, round=None):
-        """Jobs over the `full`, `retain` or `forget` data; `round` leaves out clients that join later."""
+        """Jobs over the `full`, `retain` or `forget` data; `round` leaves out clients that join after it."""
         joins, out = self.settings["joins"], []
         for k, c in enumerate(self.clients):
-            if round is not None and which == "full" and round <= int(joins.get(str(k), joins.get(k, 0))):
+            if round is not None and which == "full" and round < int(joins.get(str(k), joins.get(k, 1))):
                 continue
             parts = {"full": (c.retain, c.forget), "retain": (c.retain,), "forget": (c.forget,), "val": (c.val,)}[which]
             indices = torch.cat(parts).sort().values
@@ -187,6 +187,13 @@ class Task:
         """The scratch net with `state` in it, in eval mode."""
         self.model.load_state_dict(state)
         return self.model.eval()
+
+    def frozen(self, state):
+        """Another net with `state` in it, in eval mode, that does not train: a teacher beside the scratch net."""
+        with torch.random.fork_rng(devices=[]):
+            net = self.build()
+        net.load_state_dict(state)
+        return net.eval().requires_grad_(False)
 
     def rng(self, *name):
         """A generator that depends on the seed and the name alone: randomness is never a stream."""
