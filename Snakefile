@@ -6,15 +6,16 @@ are done, the notebook runs once more over its settings and seeds and becomes ru
 import os
 import sys
 
-import yaml
-
 sys.path.insert(0, workflow.basedir)
 from lib.params import load, select
+from lib.publish import state
 from lib.run import cells, fingerprint, notebook, runs
 
 P = load(config.get("profile", "quick"))
 R = str(runs(P["profile"]))
-NB = {n: s for n, s in select(P, config.get("only")).items() if notebook(n)}
+NB = {n: s for n, s in select(P, config.get("only", "").lstrip(":")).items() if notebook(n)}
+if config.get("rest"):      # a second pass, for those that waited for a notebook that failed
+    NB = {n: s for n, s in NB.items() if state(P["profile"], n)[0] != "failed"}
 SEEDS = P["seeds"]
 GPU = 1 if int(os.environ.get("FU_GPUS") or 0) else 0
 
@@ -37,9 +38,8 @@ def needed(number):
     return [ancient(f"{R}/notebooks/{stem(n)}.ipynb") for n in NEEDS.get(number, []) if n in NB]
 
 
-def values(number):
-    v = {"profile": P["profile"], "seeds": SEEDS, "settings": NB[number]}
-    return yaml.safe_dump(v, default_flow_style=True, sort_keys=False, width=10**9, allow_unicode=True).strip()
+def part(number):
+    return number if len(NB[number]) == len(P["notebooks"][number]) else ",".join(f"{number}.{s}" for s in NB[number])
 
 
 def code(number, *tags):
@@ -68,7 +68,7 @@ rule report:
     output: R + "/notebooks/{nb}_{name}.ipynb"
     params:
         key=lambda w: fingerprint(NB[w.nb], SEEDS, code(w.nb)),
-        src=lambda w: notebook(w.nb), y=lambda w: values(w.nb)
+        src=lambda w: notebook(w.nb), part=lambda w: part(w.nb)
     resources: gpu=GPU, runtime=1440, mem_mb=4000
     threads: 1
-    shell: "{sys.executable} -m lib.nb {params.src:q} {output:q} -y {params.y:q}"
+    shell: "{sys.executable} -m lib.nb {params.src:q} {output:q} --profile {P[profile]} --only {params.part}"

@@ -131,12 +131,26 @@ fi
 export FU_GPUS
 [ -n "$jobs" ] || jobs=$("$PY" -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')
 options=(--cores "$jobs" --keep-going --rerun-incomplete --rerun-triggers mtime params
-         --quiet rules reason host progress --config "profile=$profile")
-[ -z "$only" ] || options+=("only=$only")
+         --quiet rules reason host progress)
 case " $* " in *" --executor "*) ;; *) options+=(--resources "gpu=$((FU_GPUS * ${FU_JOBS_PER_GPU:-1}))");; esac
+options+=(--config "profile=$profile")
+[ -z "$only" ] || options+=("only=:$only")
+
+noise='^(Assuming unrestricted|Building DAG|Using shell:|Select jobs|Execute [0-9]+ jobs|Elapsed time|RuleException|'
+noise+='CalledProcessError|Command .set -euo|Exiting because|WorkflowError:|At least one job did not|Complete log|'
+noise+='Trying to restart|Nothing to be done)'
+snake() {
+    "$PY" -m snakemake "${options[@]}" "$@" 2>&1 | (trap '' INT; exec grep --line-buffered -v -E "$noise" >&2)
+    return "${PIPESTATUS[0]}"
+}
 
 status=0
-"$PY" -m snakemake "${options[@]}" "$@" || status=$?
+date >&9                    # what is newer than the lock has failed in this run
+snake "$@" || status=$?
+if [ "$status" != 0 ] && [ -n "$(find "$R" -name '*.failed*' -newer .run.lock 2>/dev/null | head -n 1)" ]; then
+    options+=(rest=yes)     # what waited for a failed notebook goes on without it
+    snake "$@" || true
+fi
 "$PY" -m lib.publish index "${select[@]}" || status=$?
 if [ -n "$publish" ]; then
     [ "$status" = 0 ] || fail "nothing is published, since not everything ran (see above)"

@@ -1,10 +1,11 @@
 """One run: train, or unlearn by one method, evaluate every few rounds, and keep the result in the store."""
 import platform
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 
 import torch
 
-from . import data, metrics, models, partitions, rounds
+from . import data, models, partitions, rounds
 from . import task as task_module
 from .methods import defaults, find, recover, unlearn
 from .metrics import accuracy, evaluate, losses, predict
@@ -15,7 +16,7 @@ from .rounds import Cost, Round, fedavg
 from .store import Store, code_hash, runs_root, to_device
 from .task import State, make_task, sample_flops
 
-ENGINE = (data, partitions, models, task_module, rounds, metrics)
+ENGINE = (data, partitions, models, task_module, rounds, evaluate)
 
 @dataclass
 class History:
@@ -230,10 +231,11 @@ def run_key(task, name, hp, count, every):
     return known
 
 
-def run(task, store, name, hp=None, *, count=None, every=None, trained=None):
+def run(task, store, name, hp=None, *, count=None, every=None, trained=None, bar=None):
     """One method on one task: its curve every `every` rounds up to `count`, from the store if it is there.
 
-    hp: the method's hyper-parameters; trained: default the task's own training. Returns a record (a plain dict) with
+    hp: the method's hyper-parameters; trained: default the task's own training; bar: an object whose `update(round,
+    text)` is told of progress. Returns a record (a plain dict) with
     `setting dataset model distribution scenario method variant seed curve`, and `entry` with the states `start`
     (round 0) and `final`.
     """
@@ -242,11 +244,11 @@ def run(task, store, name, hp=None, *, count=None, every=None, trained=None):
     every = task.settings["every"] if every is None else every
     key = run_key(task, name, hp, count, every)
     entry = store.get("runs", key, lambda: _run(task, store, key, name, hp, count, every,
-                                                trained or train(task, store)))
+                                                trained or train(task, store), bar))
     return described(task) | {"method": name, "variant": variant(name, hp), "entry": entry} | entry.record
 
 
-def _run(task, store, key, name, hp, count, every, trained):
+def _run(task, store, key, name, hp, count, every, trained, bar=None):
     part = store.load("runs", key, "part")
     if part:
         p = part.record
@@ -260,11 +262,11 @@ def _run(task, store, key, name, hp, count, every, trained):
             stream = unlearn(task, replace(trained, resume=now), name, **hp)
     else:
         r, curve, total, files, stream = -1, [], Cost(), {}, unlearn(task, trained, name, **hp)
-    bar = progress(count, f"{task.name}, seed {task.seed}: {name}")
+    bar = bar or progress(count, f"{task.name}, seed {task.seed}: {name}")
     past = trained.history
     if past:
         past.read = set(part.record.get("read", ())) if part else set()
-    endless = find(name).recovery  # a method without recovery is judged when it is done, however long that takes
+    endless = find(name).recovery  # the others are judged when they are done, however long that takes
 
     def measure(now):
         curve.append({"round": r, "bytes": total.bytes, "flops": total.flops, "seconds": total.seconds,
@@ -287,6 +289,7 @@ def _run(task, store, key, name, hp, count, every, trained):
                             {f"part_{r}": now.state, f"part_mask_{r}": now.mask, f"part_extra_{r}": now.extra})
     if not curve or curve[-1]["round"] != r:
         measure(now)
+    bar.update(count, f"forget accuracy {curve[-1]['forget_acc']:.1f} %")
     record = {"curve": curve, "storage_bytes": past.bytes_read if past else 0,
               "environment": environment(task)}
     return store.save("runs", key, record, {"final": now.state}, {"start": files["start"]})
@@ -302,8 +305,15 @@ def runs(task_list, store, methods=None, **kw):
 
     A name may have a label after a slash, `NoT/head`, so that one method appears with several hyper-parameters.
     """
-    return [run(t, store, name.split("/")[0], hp, **kw)
-            for t in task_list for name, hp in (methods or t.settings["methods"]).items()]
+    todo = [(t, name, hp) for t in task_list for name, hp in (methods or t.settings["methods"]).items()]
+    bar, out = progress(len(todo), "runs"), []
+    for i, (t, name, hp) in enumerate(todo):
+        label = f"{t.name}, seed {t.seed}, {name}"
+        bar.update(i, label)
+        inner = SimpleNamespace(update=lambda r, text, i=i, label=label: bar.update(i, f"{label}: round {r}, {text}"))
+        out.append(run(t, store, name.split("/")[0], hp, bar=inner, **kw))
+    bar.update(len(todo), "all there")
+    return out
 
 
 SIZES = {"digits": 1797, "digits_clean": 1797, "mnist": 60000, "fashionmnist": 60000, "cifar10": 50000,

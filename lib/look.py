@@ -47,7 +47,7 @@ def save_figure(fig, profile, name):
     fig.savefig(raw, format="png", bbox_inches="tight", metadata={"Software": None})
     # 256 colours are plenty for lines and letters and a third of the size
     Image.open(raw).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "png", optimize=True)
-    return write(folder(profile, "figures") / f"{name}.png", min(raw.getvalue(), small.getvalue(), key=len))
+    write(folder(profile, "figures") / f"{name}.png", min(raw.getvalue(), small.getvalue(), key=len))
 
 
 # ---------------------------------------------------------------- around the panels

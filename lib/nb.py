@@ -19,7 +19,7 @@ import time
 from html import escape
 from pathlib import Path
 
-from .params import ROOT, Bad, _Loader
+from .params import ROOT, Bad, _Loader, load, select
 from .run import accepts, claim_gpu, parameters
 
 EVERY = 5           # seconds between two lines of progress
@@ -195,6 +195,17 @@ def _mathml(tex, display):
         return f"<code>{escape(tex)}</code>"
 
 
+def inline(text):
+    """One line of Markdown as HTML: formulas as MathML, emphasis and links as their text."""
+    formulas = []
+    text = escape(_plain_links(_tokens(text, formulas)))
+    return re.sub(r"xMATHx(\d+)xMATHx", lambda m: formulas[int(m[1])], text)
+
+
+def _plain_links(text):
+    return re.sub(r"\[([^\]]*)\]\([^)]*\)|[*`]", lambda m: m[1] or "", text)
+
+
 def _plain(text):
     return re.sub(r"xMATHx\d+xMATHx|[*_`#]", "", text).strip()
 
@@ -212,12 +223,18 @@ def main(argv=None):
     p = argparse.ArgumentParser(prog="python -m lib.nb", description="Execute one notebook and make its HTML page.")
     p.add_argument("src")
     p.add_argument("dst")
-    p.add_argument("-y", "--yaml", default="{}", help="values for the parameters cell, as YAML or JSON")
+    p.add_argument("-y", "--yaml", help="values for the parameters cell, as YAML or JSON")
+    p.add_argument("--profile", help="take the values from this profile")
+    p.add_argument("--only", help="with --profile: a notebook or some of its settings, as 02 or 02.a,02.b")
     p.add_argument("-q", "--quiet", action="store_true", help="no progress")
     a = p.parse_args(argv)
     start, name = time.time(), Path(a.dst).stem
     try:
-        values = _Loader(a.yaml).get_single_data()
+        values = _Loader(a.yaml or "{}").get_single_data()
+        if a.profile:
+            profile = load(a.profile)
+            [settings] = select(profile, a.only or Path(a.src).name[:2]).values()
+            values = {"profile": profile["profile"], "seeds": profile["seeds"], "settings": settings}
         if not isinstance(values, dict):
             raise Bad(f"-y: must be a map of parameters ({', '.join(parameters(a.src))})")
         if not a.quiet:

@@ -13,7 +13,7 @@ import sys
 from html import escape
 from pathlib import Path
 
-from .nb import title
+from .nb import inline, title
 from .params import ROOT, Bad, load, select
 from .run import cells, notebook, runs, write
 
@@ -31,21 +31,28 @@ def first_sentence(nb):
         if cell["cell_type"] == "markdown":
             lines = [s for s in "".join(cell["source"]).split("\n\n") if s.strip() and not s.lstrip().startswith("#")]
             if lines:
-                text = re.sub(r"\[([^\]]*)\]\([^)]*\)|[*`$]", r"\1", " ".join(lines[0].split()))
-                return re.split(r"(?<=[.!?])\s", text)[0]
+                return re.split(r"(?<=[.!?])\s", " ".join(lines[0].split()))[0]
     return ""
 
 
-def state(folder, source):
-    """('done' | 'failed' | 'not run', the notebook that shows it)."""
-    for word, name in (("failed", f"{source.stem}.failed.ipynb"), ("done", source.name)):
-        if (folder / name).exists():
-            return word, folder / name
+def state(profile, number):
+    """('done' | 'failed' | 'not run' | 'no notebook yet', the file that shows it) of a notebook in a profile's run."""
+    root, source = runs(profile), notebook(number)
+    if source is None:
+        return "no notebook yet", None
+    for word, found in (("failed", [root / "notebooks" / f"{source.stem}.failed.ipynb"]),
+                        ("failed", sorted((root / "jobs").glob(f"{number}.*.failed"))),
+                        ("done", [root / "notebooks" / source.name])):
+        for path in found:
+            if path.exists():
+                return word, path
     return "not run", None
 
 
 def failure(path):
-    """Name and first lines of the error of a failed notebook."""
+    """The error of a failed notebook or job, in a few lines."""
+    if path.suffix == ".failed":
+        return f"{path.stem}: {path.read_text(encoding='utf-8')}"
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
         for o in cell.get("outputs", []):
             if o["output_type"] == "error":
@@ -57,19 +64,17 @@ def index(profile):
     """Write runs/<profile>/index.html; returns {number: state}."""
     root, states, parts = runs(profile["profile"]), {}, []
     for number, settings in profile["notebooks"].items():
-        source = notebook(number)
-        if source is None:
-            states[number] = "no notebook yet"
+        states[number], shown = state(profile["profile"], number)
+        if states[number] == "no notebook yet":
             continue
-        nb = json.loads(source.read_text(encoding="utf-8"))
-        states[number], shown = state(root / "notebooks", source)
-        link = shown and f"notebooks/{shown.stem}.html"
-        name = escape(f"{number} · {title(nb)}")
+        nb = json.loads(notebook(number).read_text(encoding="utf-8"))
+        link = f"notebooks/{shown.stem}.html" if shown and shown.suffix == ".ipynb" else None
+        name = f"{number} · {inline(title(nb))}"
         figures = sorted((root / "figures").glob(f"{number}_*.png")) if states[number] == "done" else []
         parts.append(
-            f'<article><h2>{f"<a href={link!r}>{name}</a>" if link else name}</h2><p>{escape(first_sentence(nb))}</p>'
+            f'<article><h2>{f"<a href={link!r}>{name}</a>" if link else name}</h2><p>{inline(first_sentence(nb))}</p>'
             f'<p><small class="{states[number]}">{states[number]}</small> <small>· {escape(", ".join(settings))}'
-            + (f' · <a href="notebooks/{shown.name}">notebook</a>' if shown else "") + "</small></p>"
+            + (f' · <a href="notebooks/{shown.name}">notebook</a>' if link else "") + "</small></p>"
             + (f"<pre>{escape(failure(shown))}</pre>" if states[number] == "failed" else "")
             + "".join(f'<a href="figures/{f.name}"><img src="figures/{f.name}" alt="{escape(f.stem)}"></a>'
                       for f in figures) + "</article>")
@@ -148,8 +153,8 @@ def copy(profile, only=None):
     """Copy results, figures and claims of whole notebooks, and with quick their outputs; nothing if one is missing."""
     name, chosen = profile["profile"], select(profile, only)
     root, todo = runs(name), {n: notebook(n) for n in chosen if notebook(n)}
-    for number, source in todo.items():
-        word, path = state(root / "notebooks", source)
+    for number in todo:
+        word, path = state(name, number)
         if word != "done":
             raise Bad(f"nothing is published: notebook {number} {'has failed' if path else 'has not run'} "
                       f"with profile {name}")
@@ -180,7 +185,7 @@ def copy(profile, only=None):
         write(results / "claims.csv", text.getvalue())
         written.append(results / "claims.csv")
     for source, nb in pages.items():
-        write(source, json.dumps(nb, indent=1, ensure_ascii=False) + "\n")
+        write(source, _dumps(nb))
         written.append(source)
     return written
 
@@ -189,6 +194,11 @@ def _plain(path):
     """A notebook as JSON with sources and texts in single strings, as nbformat reads them."""
     import nbformat
     return json.loads(json.dumps(nbformat.read(path, as_version=4)))
+
+
+def _dumps(nb):
+    import nbformat
+    return nbformat.writes(nbformat.from_dict(nb)) + "\n"
 
 
 def main(argv=None):

@@ -131,14 +131,19 @@ def execute(path, values):
 def job(profile, number, setting, seed):
     """One notebook's setting at one seed; leaves its mark under runs/<profile>/jobs/ when it is done."""
     path = notebook(number)
-    if path is None:
-        raise Bad(f"there is no notebook notebooks/{number}_*.ipynb")
     settings = {setting: profile["notebooks"][number][setting]}
     values = {"profile": profile["profile"], "seeds": [seed], "settings": settings}
-    start = time.time()
-    execute(path, values)
-    seconds = time.time() - start
     mark = runs(profile["profile"]) / "jobs" / f"{number}.{setting}.s{seed}.done"
+    failed = mark.with_suffix(".failed")
+    for old in (mark, failed):
+        old.unlink(missing_ok=True)
+    start = time.time()
+    try:
+        execute(path, values)
+    except Exception as e:
+        write(failed, brief(e, path) + "\n")
+        raise
+    seconds = time.time() - start
     write(mark, json.dumps({"seconds": round(seconds, 1), "parameters": values}, sort_keys=True) + "\n")
     return seconds
 
@@ -197,14 +202,16 @@ def main(argv=None):
     try:
         profile = load(a.profile)
         todo = jobs(profile, a.only, a.seed)
+        for number in {n: 0 for n, _, _ in todo} if a.only and not (a.dry_run or a.flops) else ():
+            if notebook(number) is None:
+                raise Bad(f"there is no notebook notebooks/{number}_*.ipynb yet")
+        todo = [j for j in todo if notebook(j[0])]
         if a.list:
             print("\n".join(f"{n}.{s}.s{seed}" for n, s, seed in todo))
             return 0
         if a.dry_run or a.flops:
             print(listing(profile, a.only, a.seed, a.flops))
             return 0
-        if a.only is None:
-            todo = [j for j in todo if notebook(j[0])]
     except Bad as e:
         print(e, file=sys.stderr)
         return 2

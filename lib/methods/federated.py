@@ -19,13 +19,13 @@ def original(task, trained):
 
 
 @method("Retrain")
-def retrain(task, trained, *, init="retrain", phase="retrain"):
+def retrain(task, trained, *, name="retrain"):
     """Training from scratch on the retained data, the reference of every gap (NoT, 6.1).
 
-    init, phase: names of the initialisation and of the randomness; with those of training ("train") and nothing to
-    forget it repeats the original run bit for bit.
+    name: names the initialisation and the randomness. Another name is an independent Retrain, whose gap is the noise
+    floor of every comparison; "train", with nothing to forget, repeats the original run bit for bit.
     """
-    yield Round(task.init(init), then={"phase": phase})
+    yield Round(task.init(name), then={"phase": name})
 
 
 def at(lr):
