@@ -14,9 +14,10 @@ _HOME = {
     "metrics": "evaluate mia average_gap predict accuracy losses backdoor",
     "methods": "METHODS method unlearn recover defaults",
     "store": "Store runs_root code_hash",
-    "results": "to_rows rows save_results load_results summary cost_ratio differences by_seed",
-    "report": "paper_table compare show claim save_claims merge_claims",
-    "plots": "style color curves versus_retrain gap_bars tradeoff lines clients_at_a_glance images save_figure",
+    "results": "to_rows rows save_results load_results summary cost_ratio differences by_seed rounds_to_retrain",
+    "report": "paper_table compare show claim show_claims save_claims merge_claims",
+    "plots": "style color curves training_curves versus_retrain gap_bars tradeoff lines clients_at_a_glance "
+             "images save_figure",
     "experiment": "History Trained open_store tasks train run runs described environment",
     "bar": "progress",
 }

@@ -1,10 +1,11 @@
 """One run: train, or unlearn by one method, evaluate every few rounds, and keep the result in the store."""
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 
 import torch
 
-from . import data, metrics, models, partitions, rounds
+from . import data, models, partitions, rounds
 from . import task as task_module
 from .methods import defaults, find, recover, unlearn
 from .metrics import accuracy, evaluate, losses, predict
@@ -15,13 +16,15 @@ from .rounds import Cost, Round, fedavg
 from .store import Store, code_hash, runs_root, to_device
 from .task import State, make_task, sample_flops
 
-ENGINE = (data, partitions, models, task_module, rounds, metrics)
+ENGINE = (data, partitions, models, task_module, rounds, evaluate)
 
 @dataclass
 class History:
     """Stored training rounds: global models before a round and clients' updates in it, read from disk when asked."""
     entry: object
     task: object
+
+    read: set = field(default_factory=set)
 
     @property
     def rounds(self):
@@ -30,12 +33,29 @@ class History:
 
     def before(self, t) -> State:
         """Global model before round t."""
-        return to_device(self.entry.tensors(f"before_{t:05d}"), self.task)
+        return self._read(f"before_{t:05d}")
 
     def update(self, t, client) -> State:
         """Client's local model after round t minus `before(t)`."""
-        state = to_device(self.entry.tensors(f"update_{t:05d}_{client}"), self.task)
+        return self._read(f"update_{t:05d}_{client}")
+
+    def last(self, client) -> State:
+        """Client's local model at the end of the last round."""
+        if f"last_{client}" in self.entry.files:
+            return self._read(f"last_{client}")
+        t = self.rounds[-1]
+        update = self.update(t, client)
+        return {k: v + update[k] for k, v in self.before(t).items()}
+
+    def _read(self, name):
+        state = to_device(self.entry.tensors(name), self.task)
+        self.read.add(name)
         return {k: v.to(self.task.dtype) if v.is_floating_point() else v for k, v in state.items()}
+
+    @property
+    def bytes_read(self):
+        """Size on disk of all that was asked for so far: what a method makes the server keep."""
+        return sum((self.entry.folder / f"{name}.safetensors").stat().st_size for name in self.read)
 
     def weight(self, t, client):
         """The client's FedAvg weight in round t."""
@@ -48,12 +68,16 @@ class History:
 
 @dataclass
 class Trained:
-    """What training leaves behind: the initial state, the trained state, and stored updates if they were asked for."""
+    """What training leaves behind: the initial state, the trained state, and stored updates if they were asked for.
+
+    resume: the round from which a method that was interrupted goes on, if it marks its rounds for that.
+    """
     init: State
     state: State
     history: History | None
     curve: list
     storage_bytes: int = 0
+    resume: Round | None = None
 
 
 def open_store(profile):
@@ -129,9 +153,15 @@ def _train(task, store, key):
         before, now = state, next(stream)
         r, state, total = r + 1, now.state, total + now.cost
         if now.updates and (s["history"] != "last" or r == s["rounds"]):
+            # the target's last local model cannot be had from its update alone
+            if s["history"] != "all" and r == s["rounds"]:
+                for k, u in now.updates.items():
+                    local = {n: (before[n] + v).to(dtype) if v.is_floating_point() else before[n] + v
+                             for n, v in u.items()}
+                    files[f"last_{k}"] = store.save_tensors("training", key, f"last_{k}", local)
             if s["history"] == "all":
                 files[f"before_{r:05d}"] = store.save_tensors("training", key, f"before_{r:05d}", before)
-            for k, u in now.updates.items():
+            for k, u in now.updates.items() if s["history"] != "last" else ():
                 u = {n: v.to(dtype) if v.is_floating_point() else v for n, v in u.items()}
                 files[f"update_{r:05d}_{k}"] = store.save_tensors("training", key, f"update_{r:05d}_{k}", u)
             todo = task.jobs("full", r)
@@ -201,10 +231,11 @@ def run_key(task, name, hp, count, every):
     return known
 
 
-def run(task, store, name, hp=None, *, count=None, every=None, trained=None):
+def run(task, store, name, hp=None, *, count=None, every=None, trained=None, bar=None):
     """One method on one task: its curve every `every` rounds up to `count`, from the store if it is there.
 
-    hp: the method's hyper-parameters; trained: default the task's own training. Returns a record (a plain dict) with
+    hp: the method's hyper-parameters; trained: default the task's own training; bar: an object whose `update(round,
+    text)` is told of progress. Returns a record (a plain dict) with
     `setting dataset model distribution scenario method variant seed curve`, and `entry` with the states `start`
     (round 0) and `final`.
     """
@@ -213,21 +244,29 @@ def run(task, store, name, hp=None, *, count=None, every=None, trained=None):
     every = task.settings["every"] if every is None else every
     key = run_key(task, name, hp, count, every)
     entry = store.get("runs", key, lambda: _run(task, store, key, name, hp, count, every,
-                                                trained or train(task, store)))
+                                                trained or train(task, store), bar))
     return described(task) | {"method": name, "variant": variant(name, hp), "entry": entry} | entry.record
 
 
-def _run(task, store, key, name, hp, count, every, trained):
+def _run(task, store, key, name, hp, count, every, trained, bar=None):
     part = store.load("runs", key, "part")
     if part:
         p = part.record
         r, curve, total, files = p["round"], p["curve"], Cost(*p["total"]), dict(part.files)
         mask, extra = (_optional(part, f"part_{what}_{r}") for what in ("mask", "extra"))
         state = to_device(part.tensors(f"part_{r}"), task)
-        stream = recover(task, Round(state, mask=mask, extra=extra, then=p["then"]))
+        now = Round(state, mask=mask, extra=extra, then=p["then"])
+        if "round" in p["then"]:
+            stream = recover(task, now)
+        else:
+            stream = unlearn(task, replace(trained, resume=now), name, **hp)
     else:
         r, curve, total, files, stream = -1, [], Cost(), {}, unlearn(task, trained, name, **hp)
-    bar = progress(count, f"{task.name}, seed {task.seed}: {name}")
+    bar = bar or progress(count, f"{task.name}, seed {task.seed}: {name}")
+    past = trained.history
+    if past:
+        past.read = set(part.record.get("read", ())) if part else set()
+    endless = find(name).recovery  # the others are judged when they are done, however long that takes
 
     def measure(now):
         curve.append({"round": r, "bytes": total.bytes, "flops": total.flops, "seconds": total.seconds,
@@ -238,17 +277,20 @@ def _run(task, store, key, name, hp, count, every, trained):
         r, total = r + 1, total + now.cost
         if r == 0:
             files["start"] = store.save_tensors("runs", key, "start", now.state)
-        if r >= count:
+        recovering = now.then and "round" in now.then
+        if r >= count and (recovering or endless):
             break
         if r % every == 0:
             measure(now)
-            if now.then and "round" in now.then:  # recovery has begun, the round is a checkpoint
-                record = {"round": r, "curve": curve, "total": list(total), "then": now.then}
+            if recovering or now.then and "replay" in now.then:  # what goes on from this round alone
+                record = {"round": r, "curve": curve, "total": list(total), "then": now.then,
+                          "read": sorted(past.read) if past else []}
                 _checkpoint(store, "runs", key, record, r, files,
                             {f"part_{r}": now.state, f"part_mask_{r}": now.mask, f"part_extra_{r}": now.extra})
     if not curve or curve[-1]["round"] != r:
         measure(now)
-    record = {"curve": curve, "storage_bytes": trained.storage_bytes if "history" in find(name).needs else 0,
+    bar.update(count, f"forget accuracy {curve[-1]['forget_acc']:.1f} %")
+    record = {"curve": curve, "storage_bytes": past.bytes_read if past else 0,
               "environment": environment(task)}
     return store.save("runs", key, record, {"final": now.state}, {"start": files["start"]})
 
@@ -263,8 +305,15 @@ def runs(task_list, store, methods=None, **kw):
 
     A name may have a label after a slash, `NoT/head`, so that one method appears with several hyper-parameters.
     """
-    return [run(t, store, name.split("/")[0], hp, **kw)
-            for t in task_list for name, hp in (methods or t.settings["methods"]).items()]
+    todo = [(t, name, hp) for t in task_list for name, hp in (methods or t.settings["methods"]).items()]
+    bar, out = progress(len(todo), "runs"), []
+    for i, (t, name, hp) in enumerate(todo):
+        label = f"{t.name}, seed {t.seed}, {name}"
+        bar.update(i, label)
+        inner = SimpleNamespace(update=lambda r, text, i=i, label=label: bar.update(i, f"{label}: round {r}, {text}"))
+        out.append(run(t, store, name.split("/")[0], hp, bar=inner, **kw))
+    bar.update(len(todo), "all there")
+    return out
 
 
 SIZES = {"digits": 1797, "digits_clean": 1797, "mnist": 60000, "fashionmnist": 60000, "cifar10": 50000,

@@ -33,7 +33,8 @@ def color(method):
 def style():
     """Readable letters, a light grid, files small enough to commit."""
     sns.set_theme(style="whitegrid", rc={
-        "font.family": "DejaVu Sans", "font.size": 10, "axes.titlesize": 11, "axes.labelsize": 10, "grid.color": "#E6E6E6",
+        "font.family": "DejaVu Sans", "font.size": 10, "axes.titlesize": 11, "axes.labelsize": 10,
+        "grid.color": "#E6E6E6",
         "axes.edgecolor": "#BBBBBB", "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
         "legend.fontsize": 10, "xtick.labelsize": 9, "ytick.labelsize": 9, "figure.dpi": 90, "savefig.dpi": 110,
         "svg.hashsalt": "fixed", "axes.titleweight": "bold", "axes.axisbelow": True})
@@ -46,7 +47,7 @@ def save_figure(fig, profile, name):
     fig.savefig(raw, format="png", bbox_inches="tight", metadata={"Software": None})
     # 256 colours are plenty for lines and letters and a third of the size
     Image.open(raw).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "png", optimize=True)
-    return write(folder(profile, "figures") / f"{name}.png", min(raw.getvalue(), small.getvalue(), key=len))
+    write(folder(profile, "figures") / f"{name}.png", min(raw.getvalue(), small.getvalue(), key=len))
 
 
 # ---------------------------------------------------------------- around the panels

@@ -7,12 +7,18 @@ from .params import Bad
 
 
 @torch.no_grad()
-def predict(task, state, indices=None, images=None, batch=512):
-    """Logits `[n, classes]` of `task.x[indices]`, or of raw `images`, in eval mode without augmentation."""
+def predict(task, state, indices=None, images=None, batch=512, triggered=False):
+    """Logits `[n, classes]` of `task.x[indices]`, or of raw `images`, in eval mode without augmentation.
+
+    triggered: put the backdoor trigger into all the `images`.
+    """
     net = task.load(state)
-    x = images if indices is None else task.x
-    parts = torch.arange(len(images)).split(batch) if indices is None else indices.split(batch)
-    out = [net(task.inputs(x[p])) for p in parts]
+    if indices is None:
+        inputs = (task.inputs(x, marked=torch.ones(len(x), dtype=torch.bool) if triggered else None)
+                  for x in images.split(batch))
+    else:
+        inputs = (x for x, _ in task.batches(indices, batch))
+    out = [net(x) for x in inputs]
     return torch.cat(out) if out else torch.empty(0, task.classes, device=task.device, dtype=task.dtype)
 
 
@@ -47,17 +53,17 @@ def evaluate(task, state):
     loss["test"] = losses(logits, y_test)
     out |= {f"{k}_loss": float(v.mean()) if len(v) else float("nan") for k, v in loss.items()}
     out["mia"] = mia(loss["forget"], loss["test"], task.rng("mia"), draws=task.settings["mia_draws"])
-    if task.backdoor:
+    if task.poison_label is not None:
         out |= backdoor(task, state)
     return out
 
 
 def backdoor(task, state):
     """Attack success rate and backdoor accuracy (percent) on triggered test images whose true label is another."""
-    images, labels, target = task.backdoor
-    guess = predict(task, state, images=images).argmax(1)
-    return {"asr": 100 * (guess == target).double().mean().item(),
-            "backdoor_acc": 100 * (guess == labels).double().mean().item()}
+    others = task.y_test != task.poison_label
+    guess = predict(task, state, images=task.x_test[others], triggered=True).argmax(1)
+    return {"asr": 100 * (guess == task.poison_label).double().mean().item(),
+            "backdoor_acc": 100 * (guess == task.y_test[others]).double().mean().item()}
 
 
 def mia(forget, test, rng, draws=10, folds=10):

@@ -83,14 +83,15 @@ def _vit(channels, classes, size, *, patch, dim, depth, heads, mlp):
 def build(settings, channels, classes, size):
     """A freshly initialised net for images `[channels, size, size]`; `settings` holds `model` and its options."""
     s, name = settings, settings["model"]
+    width = s["width"] or (64 if name.startswith("resnet") else 32)
     if name == "small_cnn":
-        return small_cnn(channels, classes, size, width=s["width"], norm=s["norm"], activation=s["activation"])
+        return small_cnn(channels, classes, size, width=width, norm=s["norm"], activation=s["activation"])
     if name == "cnn":
-        return cnn(channels, classes, size, width=s["width"], norm=s["norm"], activation=s["activation"])
+        return cnn(channels, classes, size, width=width, norm=s["norm"], activation=s["activation"])
     if name == "tis_cnn":
-        return tis_cnn(channels, classes, size, width=s["width"], activation=s["activation"])
+        return tis_cnn(channels, classes, size, width=width, activation=s["activation"])
     if name in ("resnet18", "resnet18_3x3"):
-        return _resnet18(channels, classes, size, width=s["width"], stem=3 if name.endswith("3x3") else 7)
+        return _resnet18(channels, classes, size, width=width, stem=3 if name.endswith("3x3") else 7)
     if name == "vit_b16":
         return _vit(channels, classes, size, patch=16, dim=768, depth=12, heads=12, mlp=3072)
     if name == "small_vit":

@@ -40,7 +40,7 @@ KEYS = {name: Key(*row) for name, row in {
     # model
     "model": ("str", "small_cnn", ("small_cnn", "cnn", "tis_cnn", "resnet18", "resnet18_3x3", "vit_b16", "small_vit"),
               "the network"),
-    "width": ("int", 32, [1, 4096], "channels of the first layer (small_cnn, resnet18_3x3)"),
+    "width": ("int?", None, [1, 4096], "channels of the first convolution (null: 64 in a ResNet, else 32)"),
     "norm": ("str", "group", ("group", "none"), "normalisation of the small_cnn"),
     "activation": ("str", "relu", ("relu", "tanh", "gelu"), "activation of the small_cnn"),
     "patch": ("int", 4, [1, 64], "side of a patch (small_vit)"),

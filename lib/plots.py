@@ -8,10 +8,10 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from .look import COLORS, GOAL, MARKERS, PAPER, bare, color, grid, legend, line, note, proxy, save_figure, style
 from .params import Bad
 from .report import compare
-from .results import GAP, LABELS, REFERENCE, cost_ratio, differences, option, rank
+from .results import GAP, LABELS, REFERENCE, cost_ratio, differences, option, rank, reference
 
 __all__ = ["clients_at_a_glance", "color", "curves", "gap_bars", "images", "lines", "save_figure", "style", "tradeoff",
-           "versus_retrain"]
+           "training_curves", "versus_retrain"]
 SHORT = {"percent": "%", "percent points": "points", "ratio": "", "norm": ""}
 
 
@@ -70,16 +70,16 @@ def curves(df, metrics=GAP, methods=None, zoom=None, x="round"):
     for i, (row, (setting, title)) in enumerate(zip(axes, settings)):
         for ax, metric in zip(row, metrics):
             here = part[(part["setting"] == setting) & (part["metric"] == metric)]
-            for (m, _), g in here[here["method"].isin(names)].groupby(["method", "variant"]):
+            for (m, v), g in here[here["method"].isin(names)].groupby(["method", "variant"]):
+                twin = m == REFERENCE and v  # a second Retrain, for the noise floor
                 for _, s in g.groupby("seed"):
                     if g["seed"].nunique() > 1:
                         ax.plot(s[x], s["value"], lw=0.7, alpha=0.35, color=color(m), zorder=3)
                 mean = g.groupby("round")[list({x, "value"} - {"round"})].mean().reset_index()
                 points |= {m} if len(mean) < 2 else set()
                 ax.plot(mean[x], mean["value"], **line(m, len(mean) < 2, lw=2.8 if m == "NoT" else 1.7,
-                                                        zorder=5 if m == "NoT" else 4))
-            end = df[(df["setting"] == setting) & (df["method"] == REFERENCE) & (df["stop"] == "last")
-                     & (df["metric"] == metric)]["value"].mean()
+                                                        zorder=5 if m == "NoT" else 4, alpha=0.35 if twin else 1))
+            end = reference(df)[lambda r: (r["setting"] == setting) & (r["metric"] == metric)]["value"].mean()
             if np.isfinite(end):
                 ax.axhline(end, zorder=2, **GOAL)
                 if zoom:
@@ -97,6 +97,28 @@ def curves(df, metrics=GAP, methods=None, zoom=None, x="round"):
     handles += [proxy("end of Retrain (the goal)", **GOAL)] * (REFERENCE in set(df["method"]))
     note(fig, part, many="thick: mean, thin: each seed")
     legend(fig, handles)
+    return fig
+
+
+def training_curves(df):
+    """Accuracy and loss on training and test images over the rounds of training: thick = mean, thin = each seed. One
+    row of panels a setting."""
+    part = _need(df, "curve", ["train_acc", "test_acc", "train_loss", "test_loss"], "training_curves")
+    settings, looks = _settings(part), {"train": {"color": "#0072B2"}, "test": {"color": "#D55E00", "dashes": (5, 2)}}
+    fig, axes = grid(len(settings), 2, width=4.4, height=2.9)
+    for row, (setting, title) in zip(axes, settings):
+        for ax, kind in zip(row, ("acc", "loss")):
+            for name, look in looks.items():
+                here = part[(part["setting"] == setting) & (part["metric"] == f"{name}_{kind}")]
+                wide = here.pivot_table(index="round", columns="seed", values="value")
+                if wide.shape[1] > 1:
+                    ax.plot(wide.index, wide, lw=0.7, alpha=0.4, color=look["color"])
+                ax.plot(wide.index, wide.mean(axis=1), lw=2.2, **look)
+            ax.set(xlabel="round of training", ylim=(0, 103) if kind == "acc" else (0, None),
+                   ylabel="accuracy (%)" if kind == "acc" else "cross-entropy (nats)")
+        row[0].set_title(title)
+    note(fig, part, many="thick: mean, thin: each seed")
+    legend(fig, [proxy(f"{name} images", lw=2.2, **look) for name, look in looks.items()])
     return fig
 
 
@@ -143,7 +165,8 @@ def versus_retrain(df, stop="oracle", methods=None):
                 if metric != "avg_gap":
                     ax.axvline(1, **GOAL)
             if i == 0:
-                ax.set_title({"comm_ratio": "bytes sent", "comp_ratio": "FLOPs"}.get(metric, LABELS[metric]), fontsize=10)
+                words = {"comm_ratio": "bytes sent", "comp_ratio": "FLOPs"}
+                ax.set_title(words.get(metric, LABELS[metric]), fontsize=10)
             if i == len(settings) - 1:
                 unit = "points" if metric == "avg_gap" else "points from Retrain" if metric in GAP else "Retrain = 1"
                 ax.set_xlabel(unit, fontsize=8.5)
@@ -221,8 +244,8 @@ def tradeoff(df, x="nfs_target", y="nta", key="gamma", stop="last", label=(10, 3
 
 
 def lines(df, x, y, stop="oracle", hue="method", col="setting", ylabel=None, xlabel=None, reference=None, log=False):
-    """`y` (one metric or several: a panel each) over `x`, a column or a hyper-parameter in `variant`. Line = mean, band =
-    sd. `hue` may be `name`: method and variant. `reference`: a dashed line at that value; `log` for the x axis."""
+    """`y` (one metric or several: a panel each) over `x`, a column or a hyper-parameter in `variant`. Line = mean,
+    band = sd. `hue` may be `name`: method and variant. `reference`: a dashed line at that value; `log`: the x axis."""
     metrics = [y] if isinstance(y, str) else list(y)
     part = _named(_need(df, stop, metrics, "lines"))
     part = part.assign(x=part[x] if x in part else option(part, x),
@@ -281,7 +304,8 @@ def clients_at_a_glance(counts, classes=None, targets=(), title=""):
     left.set_yticks(range(n), names)
     left.set_title(title or "samples of each class")
     left.set_xlabel("class")
-    right.barh(range(n), counts.sum(1), color=[COLORS["NoT"] if i in targets else "#8FA9BF" for i in range(n)], height=0.7)
+    colors = [COLORS["NoT"] if i in targets else "#8FA9BF" for i in range(n)]
+    right.barh(range(n), counts.sum(1), color=colors, height=0.7)
     for i, total in enumerate(counts.sum(1)):
         right.text(total, i, f" {total:,}", va="center", fontsize=8.5)
     right.set_xlim(0, 1.25 * counts.sum(1).max())

@@ -164,12 +164,19 @@ def claim(id, place, value, holds):
             "verdict": verdict}
 
 
+def show_claims(claims):
+    """The claims as a table to look at."""
+    df = pd.DataFrame(list(claims), columns=CLAIM_COLUMNS)
+    return df[["id", "text", "value", "n", "verdict"]].style.hide(axis="index").set_uuid("claims").set_table_styles(
+        [{"selector": "td", "props": "text-align: left; vertical-align: top"}])
+
+
 def save_claims(profile, notebook, claims):
     """Write <notebook>.claims.csv beside the results; the same id may stand at several places. Returns the path."""
     df = pd.DataFrame(list(claims), columns=CLAIM_COLUMNS).sort_values(["id", "place"], kind="stable")
     if df.duplicated(["id", "place"]).any() or df["verdict"].isna().any():
         raise Bad(f"claims of notebook {notebook}: one row for each id and place, made by claim(...)")
-    return write(folder(profile) / f"{notebook}.claims.csv", to_csv(df))
+    write(folder(profile) / f"{notebook}.claims.csv", to_csv(df))
 
 
 def merge_claims(where):

@@ -41,6 +41,8 @@ DATASETS = {"digits_clean": "digits (clean)", "mnist": "MNIST", "fashionmnist": 
             "cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "caltech101": "Caltech-101"}
 MODELS = {"cnn": "CNN", "tis_cnn": "CNN", "small_cnn": "small CNN", "small_vit": "small ViT",
           "resnet18": "ResNet-18", "resnet18_3x3": "ResNet-18 (3x3 stem)", "vit_b16": "ViT-B/16"}
+WIDTHS = {"cnn": 32, "tis_cnn": 32, "small_cnn": 32, "resnet18": 64, "resnet18_3x3": 64}
+PAPER_SIZES = {"resnet18": 64, "vit_b16": 256}
 
 
 # ---------------------------------------------------------------- rows
@@ -48,14 +50,14 @@ MODELS = {"cnn": "CNN", "tis_cnn": "CNN", "small_cnn": "small CNN", "small_vit":
 def describe(settings):
     """The schema's words (dataset, model, distribution, scenario) for one flat setting. A net that differs from
     the papers' in width or input size is another model."""
-    s = settings
-    model = MODELS.get(s.get("model"), str(s.get("model", "")))
-    model += f" w{s['width']}" if s.get("width") else ""
-    model += f" @{s['size']}" if s.get("size") else ""
+    s, name = settings, settings.get("model")
+    model = MODELS.get(name, str(name or ""))
+    model += f" w{s['width']}" if s.get("width") not in (None, WIDTHS.get(name)) else ""
+    model += f" @{s['size']}" if s.get("size") not in (None, PAPER_SIZES.get(name)) else ""
     partition = s.get("partition", "")
     spread = f"dirichlet_{s.get('beta', 0):g}" if partition.endswith("dirichlet") else partition
     scenario = {"clients": "client-wise", "class": "class-wise", "share": "instance-wise"}.get(s.get("forget"), "")
-    scenario = "centralised" if s.get("clients") == 1 else "backdoor" if s.get("poison_share") else scenario
+    scenario = "centralised" if s.get("clients") == 1 else "backdoor" if s.get("poison_label") is not None else scenario
     data = str(s.get("dataset", ""))
     return {"dataset": DATASETS.get(data, Path(data).stem), "model": model, "distribution": spread,
             "scenario": scenario}
@@ -112,19 +114,19 @@ def to_rows(profile, notebook, runs, table="", units=None):
     round; `oracle` is the round with the smallest, the earliest of equals (Retrain itself: its last).
     """
     runs, out = list(runs), []
-    reference = {}
+    ends = {}
     for run in runs:
         if not run["curve"]:
             raise Bad(f"run {run['setting']}/{run['method']}, seed {run['seed']}: no evaluated round in its curve")
         if run["method"] == REFERENCE:
             key = run["setting"], run["seed"]
-            # of several kinds of Retrain the plain one is the reference
-            reference[key] = min(reference.get(key, run), run, key=lambda r: variant(r.get("variant")))
+            # of several kinds of Retrain the plain one counts
+            ends[key] = min(ends.get(key, run), run, key=lambda r: variant(r.get("variant")))
     for run in runs:
         named = {c: run.get(c, "") for c in COLUMNS[2:11]}
         named["table"] = named["table"] or (table.get(run["setting"], "") if isinstance(table, dict) else table)
         points = sorted(run["curve"], key=lambda p: p["round"])
-        ref = reference.get((run["setting"], run["seed"]))
+        ref = ends.get((run["setting"], run["seed"]))
         stops = [("curve", i) for i in range(len(points))] + [("last", len(points) - 1)]
         gaps = []
         if ref is not None:
@@ -232,7 +234,7 @@ def save_results(profile, notebook, df, device="cpu", dtype="float32", **meta):
     base = folder(profile)
     write(base / f"{notebook}.timing.csv", to_csv(df[timing]))
     write(base / f"{notebook}.meta.json", json.dumps(about, indent=1, sort_keys=True) + "\n")
-    return write(base / f"{notebook}.csv", to_csv(df[~timing]))
+    write(base / f"{notebook}.csv", to_csv(df[~timing]))
 
 
 def load_results(profile, notebook, timing=False, where=None):
@@ -246,7 +248,7 @@ def load_results(profile, notebook, timing=False, where=None):
 
 # ---------------------------------------------------------------- summaries
 
-def _reference(df):
+def reference(df):
     """Retrain's last values; of several kinds of Retrain in one setting the plain one counts."""
     ref = df[(df["method"] == REFERENCE) & (df["stop"] == "last")].sort_values("variant", kind="stable")
     return ref.drop_duplicates(["profile", "notebook", "setting", "seed", "metric"])
@@ -255,7 +257,7 @@ def _reference(df):
 def _against(df, stop, metrics, combine, rename=None):
     """Rows `combine(value, Retrain's)`, Retrain of the same setting and seed at its last round."""
     on = ["profile", "notebook", "setting", "seed", "metric"]
-    ref = _reference(df)[[*on, "value"]]
+    ref = reference(df)[[*on, "value"]]
     part = df[(df["stop"] == stop) & df["metric"].isin(metrics)]
     out = part.merge(ref, on=on, suffixes=("", "_ref"))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -285,6 +287,19 @@ def by_seed(df, metric, stop="oracle"):
     return part.assign(name=name).pivot(index=keys, columns="name", values="value").rename_axis(columns=None)
 
 
+def rounds_to_retrain(df, within=2.0, metrics=("retain_acc", "test_acc")):
+    """First evaluated round with every metric within `within` points below Retrain's last value, one row per (setting,
+    seed), one column per method; NaN where it never gets there."""
+    reached = None
+    for m in metrics:
+        goal = by_seed(df, m, "last")[REFERENCE] - within
+        curve = by_seed(df, m, "curve").sort_index()
+        now = curve.ge(goal.reindex(curve.index.droplevel("round")).to_numpy(), axis=0)
+        reached = now if reached is None else reached & now
+    rounds = reached.index.get_level_values("round").to_numpy(float)
+    return reached.apply(lambda c: pd.Series(rounds, c.index).where(c)).groupby(["setting", "seed"]).min()
+
+
 def summary(df, stop="oracle", by=GROUP):
     """Mean, sd (ddof = 1; NaN for one seed) and n over seeds for each group and metric, cost ratios included, and
     `avg_gap_of_means`: the papers' gap, between means instead of the mean of gaps."""
@@ -293,7 +308,7 @@ def summary(df, stop="oracle", by=GROUP):
     groups = pd.concat([part, cost_ratio(df, stop)]).groupby([*by, "metric", "unit"], sort=False)["value"]
     out = groups.agg(mean="mean", sd="std", n="count").reset_index()
     where = [c for c in by if c not in ("method", "variant", "round")]
-    ref, more = _reference(df), []
+    ref, more = reference(df), []
     for key, g in part[part["metric"].isin(GAP)].groupby(by, sort=False):
         row = dict(zip(by, key))
         same = ref[ref["seed"].isin(g["seed"])]

@@ -145,10 +145,11 @@ class Worker:
         graphed = self.cuda and task.settings["cuda_graphs"] and not (loss or after_step or frozen) \
             and self.recipe.optimizer == "sgd" and self.recipe.clip is None
         x, y = task.x[job.indices], (task.y[job.indices] if job.labels is None else job.labels.to(task.device))
+        marked = task.marks(job.indices)
         if job.steps == 0:
             return 0, self.live
         for _ in range(self.recipe.local_epochs) if job.steps is None else count():
-            for xb, yb in self.epoch(x, y, rng):
+            for xb, yb in self.epoch(x, y, rng, marked):
                 if graphed:
                     self.graphed_step(xb, yb)
                 else:
@@ -161,7 +162,7 @@ class Worker:
                     return seen, self.live
         return seen, self.live
 
-    def epoch(self, x, y, rng):
+    def epoch(self, x, y, rng, marked=None):
         """One permutation in batches, augmented; a last batch of one joins the one before (BatchNorm needs two)."""
         r, n = self.recipe, len(y)
         order = torch.randperm(n, generator=rng)
@@ -171,21 +172,15 @@ class Worker:
         cuts = list(range(0, n, r.batch_size))
         if len(cuts) > 1 and n - cuts[-1] == 1:
             cuts.pop()
-        whole = not spare and x.numel() <= WHOLE
-        if whole:
-            x = self.task.inputs(x[order])
+
+        def prepare(a, b):
+            part, rest = order[a:b], [None if t is None else t[..., a:b] for t in (offsets, flips)]
+            xb = pad(x[part], (r.crop,) * 4) if r.crop else x[part]
+            return self.task.inputs(xb, *rest, None if marked is None else marked[part])
+
+        whole = prepare(0, n) if not spare and x.numel() <= WHOLE else None
         for a, b in zip(cuts, [*cuts[1:], n], strict=True):
-            part = order[a:b]
-            if whole:
-                xb = x[a:b]
-            elif spare:
-                xb = pad(x[part], (r.crop,) * 4) if r.crop else x[part]
-                xb = self.task.inputs(xb, offsets[:, a:b])
-            else:
-                xb = self.task.inputs(x[part])
-            if r.flip:
-                xb = torch.where(flips[a:b].to(xb.device)[:, None, None, None], xb.flip(3), xb)
-            yield xb, y[part]
+            yield prepare(a, b) if whole is None else whole[a:b], y[order[a:b]]
 
 
 def default_loss(model, x, y):

@@ -64,6 +64,8 @@ class Task:
     """Data, split, net and recipe of one setting at one seed. Build it with `make_task`.
 
     x `[N, C, H, W]` uint8 or float, y `[N]` long, both on `device`; `mean`, `std` are None for standardised floats.
+    marked `[N]` bool: images that `inputs` gives the backdoor trigger, in pixels of value `white`; x stays clean,
+    y holds the label they were given.
     """
     name: str
     settings: dict
@@ -79,7 +81,9 @@ class Task:
     recipe: Recipe
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dtype: torch.dtype = torch.float32
-    backdoor: tuple | None = None
+    marked: Tensor | None = None
+    white: float = 255
+    poison_label: int | None = None
 
     @property
     def classes(self):
@@ -97,10 +101,10 @@ class Task:
     # -- who trains on what ------------------------------------------------------------------------------------
 
     def jobs(self, which, round=None):
-        """Jobs over the `full`, `retain` or `forget` data; `round` leaves out clients that join later."""
+        """Jobs over the `full`, `retain` or `forget` data; `round` leaves out clients that join after it."""
         joins, out = self.settings["joins"], []
         for k, c in enumerate(self.clients):
-            if round is not None and which == "full" and round <= int(joins.get(str(k), joins.get(k, 0))):
+            if round is not None and which == "full" and round < int(joins.get(str(k), joins.get(k, 1))):
                 continue
             parts = {"full": (c.retain, c.forget), "retain": (c.retain,), "forget": (c.forget,), "val": (c.val,)}[which]
             indices = torch.cat(parts).sort().values
@@ -115,6 +119,10 @@ class Task:
         jobs = self.jobs(which)
         return torch.cat([j.indices for j in jobs]).sort().values if jobs else torch.empty(0, dtype=torch.long)
 
+    def counts(self):
+        """Training images of each class at each client, `[clients, classes]`."""
+        return torch.stack([self.y[torch.cat(c[:2])].bincount(minlength=self.classes) for c in self.clients])
+
     # -- images ------------------------------------------------------------------------------------------------
 
     @cached_property
@@ -123,10 +131,12 @@ class Task:
         scale, shift = 1 / (255 * std), -mean / std
         return tuple(t.view(1, -1, 1, 1).to(self.device, self.dtype) for t in (scale, shift))
 
-    def inputs(self, x, offsets=None):
+    def inputs(self, x, offsets=None, flips=None, marked=None):
         """Raw images `[n, C, H, W]` as the net sees them: cropped to `input_size`, normalised, in `dtype`.
 
         offsets: `(rows, columns)` of each image's crop; None crops at the centre, as every evaluation does.
+        flips `[n]` bool: mirrored images; marked `[n]` bool: images that get the trigger, at its fixed place after
+        crop and flip, which would move it or cut it off.
         """
         x = x.to(self.device)
         if self.size != x.shape[-1]:
@@ -134,6 +144,9 @@ class Task:
                 half = torch.full((len(x),), (x.shape[-1] - self.size) // 2, device=x.device)
                 offsets = (half, half)
             x = crop(x, offsets, self.size)
+        for chosen, change in ((flips, lambda x: x.flip(3)), (marked, lambda x: add_trigger(x, self.white))):
+            if chosen is not None:
+                x = torch.where(chosen.to(x.device)[:, None, None, None], change(x), x)
         x = x.to(self.dtype)
         if self.mean is not None:
             scale, shift = self._affine
@@ -143,7 +156,11 @@ class Task:
     def batches(self, indices, size=512):
         """Yield `(x, y)` over `task.x[indices]` without augmentation."""
         for part in indices.split(size):
-            yield self.inputs(self.x[part]), self.y[part]
+            yield self.inputs(self.x[part], marked=self.marks(part)), self.y[part]
+
+    def marks(self, indices):
+        """Which of `task.x[indices]` carry the trigger, for `inputs`; None without a backdoor."""
+        return None if self.marked is None else self.marked[indices]
 
     # -- the net -----------------------------------------------------------------------------------------------
 
@@ -171,6 +188,13 @@ class Task:
         self.model.load_state_dict(state)
         return self.model.eval()
 
+    def frozen(self, state):
+        """Another net with `state` in it, in eval mode, that does not train: a teacher beside the scratch net."""
+        with torch.random.fork_rng(devices=[]):
+            net = self.build()
+        net.load_state_dict(state)
+        return net.eval().requires_grad_(False)
+
     def rng(self, *name):
         """A generator that depends on the seed and the name alone: randomness is never a stream."""
         return generator(self.seed, *name)
@@ -189,7 +213,7 @@ class Task:
     @cached_property
     def _data_hash(self):
         h = hashlib.sha256()
-        for t in (self.x, self.y, self.x_test, self.y_test):
+        for t in (self.x, self.y, self.x_test, self.y_test, *(() if self.marked is None else (self.marked,))):
             h.update(str((t.dtype, tuple(t.shape))).encode())
             h.update(t.cpu().contiguous().numpy().tobytes())
         return h.hexdigest()
@@ -241,15 +265,19 @@ def _forget(settings, k, indices, y, rng):
     return mask
 
 
-def _poison(settings, x, y, indices, white, rng):
-    """Trigger and label for `poison_share` of the target's images whose label is another; copies, never in place."""
-    label = settings["poison_label"]
-    able = indices[y[indices] != label]
-    chosen = able[torch.randperm(len(able), generator=rng)[:round(settings["poison_share"] * len(able))]]
-    x, y = x.clone(), y.clone()
-    x[chosen] = add_trigger(x[chosen], white)
-    y[chosen] = label
-    return x, y
+def poison(settings, y, clients, seed):
+    """`(marked, labels)` of the backdoor: which images carry the trigger, and all labels with theirs replaced.
+
+    Each target gives the trigger and the label `poison_label` to `poison_share` of its training images of any other
+    label (NoT, 14.2: 0.8; TIS, 7.2.4: 1). Its other images and all other clients stay as they are.
+    """
+    label, marked = settings["poison_label"], torch.zeros(len(y), dtype=torch.bool)
+    for k in settings["targets"]:
+        own = torch.cat(clients[k][:2]).sort().values
+        able = own[y[own] != label]
+        count = round(settings["poison_share"] * len(able))
+        marked[able[torch.randperm(len(able), generator=generator(seed, "poison", k))[:count]]] = True
+    return marked, torch.where(marked, label, y)
 
 
 def make_task(settings, seed, name="task"):
@@ -258,7 +286,8 @@ def make_task(settings, seed, name="task"):
     torch.set_num_threads(s["threads"])
     torch.set_flush_denormal(True)  # training on into the overfit regime is otherwise 1.6 times slower
     device = s["device"] if s["device"] != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    data = load(s["dataset"], seed=seed, noise=1.0 if s["noise"] is None else s["noise"], **{k: s[k] for k in DATA_KEYS})
+    noise = 1.0 if s["noise"] is None else s["noise"]
+    data = load(s["dataset"], seed=seed, noise=noise, **{k: s[k] for k in DATA_KEYS})
     x, y = data.x, data.y
     bad = [t for t in s["targets"] if not 0 <= t < s["clients"]]
     if s["forget"] == "clients" and bad:
@@ -272,16 +301,17 @@ def make_task(settings, seed, name="task"):
         train, val = split_validation(part, s["val_share"], generator(seed, "validation", k))
         mask = _forget(s, k, train, y, generator(seed, "forget", k))
         clients.append(Client(train[~mask], train[mask], val))
-    backdoor = None
-    if s["poison_label"] is not None:
-        for k in s["targets"]:
-            x, y = _poison(s, x, y, torch.cat(clients[k][:2]), data.white, generator(seed, "poison", k))
-        clean = data.y_test != s["poison_label"]
-        backdoor = (add_trigger(data.x_test[clean], data.white).to(device), data.y_test[clean].to(device),
-                    s["poison_label"])
+    marked, label = None, s["poison_label"]
+    if label is not None:
+        if s["forget"] != "clients":
+            raise Bad(f"poison_label: the backdoor is planted by whole clients; set forget: clients, not {s['forget']}")
+        if not 0 <= label < len(data.classes):
+            raise Bad(f"poison_label: {label} is no class; name 0 to {len(data.classes) - 1}")
+        marked, y = poison(s, y, clients, seed)
+        marked = marked.to(device)
     return Task(name, s, seed, x.to(device), y.to(device), data.x_test.to(device), data.y_test.to(device),
                 tuple(data.classes), data.mean, data.std, tuple(clients), Recipe(**{k: s[k] for k in RECIPE_KEYS}),
-                torch.device(device), getattr(torch, s["dtype"]), backdoor)
+                torch.device(device), getattr(torch, s["dtype"]), marked, data.white, label)
 
 
 def canonical(key):

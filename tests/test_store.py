@@ -90,7 +90,8 @@ def test_the_key_of_a_run_sees_what_matters(task):
         run_key(task, "NoT", {}, 4, 1), run_key(tiny(targets=[1]), "NoT", {}, 3, 1), run_key(tiny(1), "NoT", {}, 3, 1),
         run_key(tiny(rounds=4), "NoT", {}, 3, 1))]
     assert len(set(keys)) == len(keys)
-    assert keys[0] == json.dumps(run_key(tiny(threads=1, methods={"FT": {}}), "NoT", {}, 3, 1), sort_keys=True, default=str)
+    same_run = run_key(tiny(threads=1, methods={"FT": {}}), "NoT", {}, 3, 1)
+    assert keys[0] == json.dumps(same_run, sort_keys=True, default=str)
 
 
 def test_two_requests_share_one_training():

@@ -32,8 +32,8 @@ def test_instance_wise():
 
 def test_a_late_client_is_left_out_until_it_joins():
     task = tiny(joins={0: 5})
-    assert [j.client for j in task.jobs("full", 5)] == [1, 2, 3]
-    assert [j.client for j in task.jobs("full", 6)] == [0, 1, 2, 3]
+    assert [j.client for j in task.jobs("full", 4)] == [1, 2, 3]
+    assert [j.client for j in task.jobs("full", 5)] == [0, 1, 2, 3]
     assert [j.client for j in task.jobs("full")] == [0, 1, 2, 3]
 
 
@@ -61,7 +61,8 @@ def test_initialising_and_building_leave_the_global_generator_alone(task):
 
 def test_the_fingerprint_sees_data_split_net_and_recipe(task):
     prints = [str(t.fingerprint("full", "retain")) for t in (
-        task, tiny(n_train=204), tiny(targets=[1]), tiny(width=8), tiny(lr=0.1), tiny(noise=0.5), tiny(dtype="float32"))]
+        task, tiny(n_train=204), tiny(targets=[1]), tiny(width=8), tiny(lr=0.1), tiny(noise=0.5),
+        tiny(dtype="float32"))]
     assert len(set(prints)) == len(prints)
     assert task.fingerprint("full") == tiny(targets=[1]).fingerprint("full")  # one training
 

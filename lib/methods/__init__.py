@@ -42,13 +42,13 @@ def defaults(name):
     return {p.name: p.default for p in ps if p.kind is p.KEYWORD_ONLY}
 
 
-def unlearn(task, trained, name, **hp):
+def unlearn(task, trained, method_name, /, **hp):
     """The method's rounds, then recovery; the first round is round 0. Infinite where recovery follows."""
-    f = find(name)
-    known = defaults(name)
+    f = find(method_name)
+    known = defaults(method_name)
     for k in hp:
         if k not in known:
-            raise Bad(f"methods.{name}: {k!r} is no argument of it; {nearest(k, known, 'argument')}")
+            raise Bad(f"methods.{method_name}: {k!r} is no argument of it; {nearest(k, known, 'argument')}")
     last = None
     for last in f(task, trained, **hp):
         yield last
