@@ -20,6 +20,8 @@ _HOME = {
              "images save_figure",
     "experiment": "History Trained open_store tasks train run runs described environment",
     "bar": "progress",
+    "tis_metrics": "measure measure_all relative attack_nn attack_logistic target_classes headline best at_level",
+    "gammas": "curvatures sweep sweeps",
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names.split()}
 __all__ = sorted(_WHERE)
