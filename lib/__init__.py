@@ -20,7 +20,7 @@ _HOME = {
     "plots": "style color curves training_curves versus_retrain gap_bars tradeoff lines clients_at_a_glance "
              "images save_figure",
     "experiment": "History Trained open_store tasks train run runs described environment",
-    "progress": "progress",
+    "bar": "progress",
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names.split()}
 __all__ = sorted(_WHERE)

@@ -10,7 +10,7 @@ from . import task as task_module
 from .methods import defaults, find, recover, unlearn
 from .metrics import accuracy, evaluate, losses, predict
 from .params import Bad, check, complete
-from .progress import progress
+from .bar import progress
 from .results import describe
 from .rounds import Cost, Round, fedavg
 from .store import Store, code_hash, runs_root, to_device

@@ -29,7 +29,7 @@ KEYS = {name: Key(*row) for name, row in {
     # data
     "dataset": ("dataset", "digits", DATASETS, "a named data set, or the path of an .npz or a folder of class folders"),
     "size": ("int?", None, [4, 1024], "resize images to this side (null: as they are)"),
-    "input_size": ("int?", None, [4, 1024], "side of the random crop that the net sees; evaluation: the centre"),
+    "input_size": ("int?", None, [4, 1024], "side of the random crop; evaluation takes the centre (null: size)"),
     "channels": ("int?", None, [1, 3], "3 repeats grey images (null: as they are)"),
     "normalise": ("str?", None, ("half", "imagenet", "cifar10", "cifar100", "fashionmnist"),
                   "mean and deviation of the pixels (null: the data set's own)"),
@@ -294,12 +294,13 @@ for _tag, _pattern, _first in (
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_pattern})$"), list(_first))
 _Loader.add_constructor("tag:yaml.org,2002:float", lambda loader, node: float(node.value.replace(".inf", "inf")))
 
-TOP = ("seeds", "not_yet", "notebooks", "shared")    # shared: a place for anchors
+TOP = ("seeds", "seeds_of", "not_yet", "notebooks", "shared")    # shared: a place for anchors
 
 
 def load(profile):
-    """Read params/<profile>.yaml (or a path): {"profile", "seeds", "notebooks": {"01": {setting: {…}}}, "not_yet"}.
+    """Read params/<profile>.yaml (or a path): {"profile", "seeds", "notebooks": {"01": {setting: {…}}}, …}.
 
+    `seeds_of` gives single notebooks seeds of their own.
     `not_yet` names methods of the papers that `lib` does not have: they are listed, and left out of `methods`.
     """
     path = Path(profile) if str(profile).endswith((".yaml", ".yml")) else ROOT / "params" / f"{profile}.yaml"
@@ -317,16 +318,21 @@ def load(profile):
     for key in data:
         if key not in TOP:
             raise Bad(f"{source}: {key}: unknown key; {nearest(key, TOP, 'key')}")
-    seeds, books, missing = data.get("seeds"), data.get("notebooks"), data.get("not_yet") or []
-    if not (_list("", seeds) and seeds and all(_is("int", s) for s in seeds) and len(set(seeds)) == len(seeds)):
-        raise Bad(f"{source}: seeds: {seeds!r} must be a list of different whole numbers")
+    books, missing, others = data.get("notebooks"), data.get("not_yet") or [], data.get("seeds_of") or {}
     if not isinstance(books, dict) or not books:
         raise Bad(f"{source}: notebooks: must be a map number: {{setting: {{keys}}}}")
+    for key, seeds in [("seeds", data.get("seeds")), *((f"seeds_of.{n}", s) for n, s in others.items())]:
+        if not (_list("", seeds) and seeds and all(_is("int", s) for s in seeds) and len(set(seeds)) == len(seeds)):
+            raise Bad(f"{source}: {key}: {seeds!r} must be a list of different whole numbers")
+    for number in others:
+        if number not in books:
+            raise Bad(f"{source}: seeds_of.{number}: unknown key; {nearest(number, books, 'notebook')}")
     known = methods() or {}
     for name in missing:
         if name in known:
             raise Bad(f"{source}: not_yet: {name} is there now; remove it from this list")
-    out = {"profile": path.stem, "seeds": list(seeds), "not_yet": list(missing), "notebooks": {}}
+    out = {"profile": path.stem, "seeds": list(data["seeds"]), "not_yet": list(missing), "notebooks": {},
+           "seeds_of": {n: list(s) for n, s in others.items()}}
     for number, settings in books.items():
         if not re.fullmatch(r"\d\d", str(number)):
             raise Bad(f"{source}: notebooks.{number}: a notebook is named by two digits, as 01")
@@ -342,6 +348,11 @@ def _without(flat, missing):
         return flat
     return flat | {key: {m: a for m, a in flat[key].items() if str(m).split("/")[0] not in missing}
                    for key in ("methods", "ablations") if isinstance(flat.get(key), dict)}
+
+
+def seeds_of(profile, number):
+    """The seeds of one notebook of a loaded profile."""
+    return profile["seeds_of"].get(number, profile["seeds"])
 
 
 def select(profile, only=None):

@@ -4,8 +4,6 @@ python -m lib.publish index|copy --profile P [--only 02,05]
 """
 import argparse
 import ast
-import csv
-import io
 import json
 import re
 import shutil
@@ -14,8 +12,8 @@ from html import escape
 from pathlib import Path
 
 from .nb import inline, title
-from .params import ROOT, Bad, load, select
-from .run import cells, notebook, runs, write
+from .params import ROOT, Bad, load, seeds_of, select
+from .jobs import cells, notebook, runs, write
 
 CSS = """body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
 h1{font-weight:600}article{border-top:1px solid #ddd;padding:1rem 0}h2{font-size:1.15rem;margin:0}p{margin:.3rem 0}
@@ -139,16 +137,6 @@ def ran_with(path):
     return {a.targets[0].id: ast.literal_eval(a.value) for a in tree}
 
 
-def merge_claims(old, new):
-    """Rows of claims: those of `new` in place of the old ones of the same id, sorted by id."""
-    ids = {r["id"] for r in new}
-    return sorted([r for r in old if r["id"] not in ids] + new, key=lambda r: (r["id"], r.get("place", "")))
-
-
-def _rows(path):
-    return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))) if path.exists() else []
-
-
 def copy(profile, only=None):
     """Copy results, figures and claims of whole notebooks, and with quick their outputs; nothing if one is missing."""
     name, chosen = profile["profile"], select(profile, only)
@@ -159,7 +147,7 @@ def copy(profile, only=None):
             raise Bad(f"nothing is published: notebook {number} {'has failed' if path else 'has not run'} "
                       f"with profile {name}")
         given = ran_with(path)
-        if given.get("seeds") != profile["seeds"] or given.get("settings") != profile["notebooks"][number]:
+        if given.get("seeds") != seeds_of(profile, number) or given.get("settings") != profile["notebooks"][number]:
             raise Bad(f"nothing is published: notebook {number} ran with a part of its settings; use --only {number}")
     written, pages = [], {}
     if name == "quick":
@@ -167,22 +155,15 @@ def copy(profile, only=None):
     results, figures = ROOT / "results" / name, ROOT / "figures" / name
     for folder in (results, figures):
         folder.mkdir(parents=True, exist_ok=True)
-    claims = _rows(results / "claims.csv") if only else []
     for number in todo:
         for pattern, here, there in (("results/{}.*", root, results), ("figures/{}_*.png", root, figures)):
             for old in there.glob(Path(pattern).name.format(number)):
                 old.unlink()
             for f in sorted(here.glob(pattern.format(number))):
-                if f.name == f"{number}.claims.csv":
-                    claims = merge_claims(claims, _rows(f))
-                else:
-                    written.append(shutil.copyfile(f, there / f.name))
-    if claims:
-        text = io.StringIO()
-        table = csv.DictWriter(text, list(claims[0]), lineterminator="\n")
-        table.writeheader()
-        table.writerows(claims)
-        write(results / "claims.csv", text.getvalue())
+                written.append(shutil.copyfile(f, there / f.name))
+    if list(results.glob("*.claims.csv")):
+        from .report import merge_claims
+        write(results / "claims.csv", merge_claims(results).to_csv(index=False, lineterminator="\n"))
         written.append(results / "claims.csv")
     for source, nb in pages.items():
         write(source, _dumps(nb))
