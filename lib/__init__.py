@@ -13,6 +13,7 @@ _HOME = {
     "rounds": "Cost Round average fedavg learning_rate one_round server_job",
     "metrics": "evaluate mia average_gap predict accuracy losses backdoor",
     "methods": "METHODS method unlearn recover defaults",
+    "methods.ablation": "PERTURBATIONS choose",
     "store": "Store runs_root code_hash",
     "results": "to_rows rows save_results load_results summary cost_ratio differences by_seed rounds_to_retrain",
     "report": "paper_table compare show claim show_claims save_claims merge_claims",

@@ -95,9 +95,10 @@ KEYS = {name: Key(*row) for name, row in {
     "random_draws": ("int", 1, [1, 1000], "draws of Random Reset that are averaged (07, 08, 09)"),
     "trim_epochs": ("int", 1, [0, INF], "epochs of targeted retraining after a reset (08)"),
     "mia": ("str", "logistic", ("logistic", "tis_nn", "tis_logistic"), "the membership attack of the headline"),
-    "layer_sets": ("named", {}, None, "name: parameter names or indices that NoT negates (04)"),
-    "perturbations": ("names", [], ("none", "negate", "reinit", "noise", "flip_h", "flip_v", "rot90", "rot180"),
-                      "changes of the first layer that are compared (04)"),
+    "ablations": ("methods", {}, None, "like methods, each for ablation_rounds only (04)"),
+    "ablation_rounds": ("int", 10, [0, INF], "rounds after each of the ablations (04)"),
+    "traced": ("names", [], None, "methods or labels whose gradients and distances are followed (04, 05)"),
+    "trace_rounds": ("int", 10, [0, INF], "rounds for which they are followed (04, 05)"),
     "cka_batch": ("int", 256, [4, INF], "images of a CKA batch (05)"),
     "spectral_batch": ("int", 64, [1, INF], "images of a gradient sample (05)"),
     "spectral_samples": ("int", 128, [2, INF], "gradient samples (05)"),
@@ -223,14 +224,14 @@ def _methods(where, chosen, known):
     for name, arguments in chosen.items():
         base = str(name).split("/")[0]                  # "NoT/conv2" is NoT under another label
         if base not in known:
-            raise Bad(f"{where}.methods: no method {base!r}; {nearest(base, known, 'method')}")
+            raise Bad(f"{where}: no method {base!r}; {nearest(base, known, 'method')}")
         for arg, value in arguments.items():
             if arg not in known[base]:
-                raise Bad(f"{where}.methods.{name}: no argument {arg!r}; {nearest(arg, known[base], 'argument')}")
+                raise Bad(f"{where}.{name}: no argument {arg!r}; {nearest(arg, known[base], 'argument')}")
             default = known[base][arg]
             kind = next((k for k in ("bool", "int", "float", "str") if default is not None and _is(k, default)), None)
             if not (value is None or kind is None or _is(kind, value)):
-                raise Bad(f"{where}.methods.{name}.{arg}: {value!r} must be {WORDS[kind]}")
+                raise Bad(f"{where}.{name}.{arg}: {value!r} must be {WORDS[kind]}")
 
 
 # ---------------------------------------------------------------- settings
@@ -266,7 +267,8 @@ def check(settings, source="settings"):
             if wrong(complete(flat)):
                 raise Bad(f"{where}: {words}")
         if known is not None:
-            _methods(where, flat.get("methods", {}), known)
+            for key in ("methods", "ablations"):
+                _methods(f"{where}.{key}", flat.get(key, {}), known)
     return settings
 
 
@@ -342,10 +344,10 @@ def load(profile):
 
 def _without(flat, missing):
     """The flat settings without the methods that are not there yet."""
-    chosen = flat.get("methods") if isinstance(flat, dict) else None
-    if not isinstance(chosen, dict):
+    if not isinstance(flat, dict):
         return flat
-    return {**flat, "methods": {m: a for m, a in chosen.items() if str(m).split("/")[0] not in missing}}
+    return flat | {key: {m: a for m, a in flat[key].items() if str(m).split("/")[0] not in missing}
+                   for key in ("methods", "ablations") if isinstance(flat.get(key), dict)}
 
 
 def seeds_of(profile, number):
