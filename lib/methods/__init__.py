@@ -68,4 +68,4 @@ def recover(task, last):
         yield now._replace(then=then | {"round": k})
 
 
-from . import federated  # noqa: E402,F401
+from . import centralized, federated  # noqa: E402,F401

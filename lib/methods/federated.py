@@ -21,18 +21,23 @@ def retrain(task, trained, *, init="retrain", phase="retrain"):
 
 
 @method("FT")
-def ft(task, trained):
-    """Fine-tuning on the retained data alone: natural forgetting (NoT, 6.1)."""
-    yield Round(trained.state)
+def ft(task, trained, *, schedule=None):
+    """Fine-tuning on the retained data alone: natural forgetting (NoT, 6.1).
+
+    schedule: of the learning rate, `("cosine", start, end, rounds)`; None is the task's rate throughout.
+    """
+    yield Round(trained.state, then={"schedule": schedule})
 
 
 @method("NoT")
-def not_(task, trained, *, layers=None, scale=-1.0):
+def not_(task, trained, *, layers=None, scale=-1.0, schedule=None):
     """NoT, eq. 3: multiply chosen tensors by -1, then fine-tune.
 
     layers: indices into `model.parameters()` as in the paper's listing (its section 11); None is the first
-    convolution's weight, without its bias. scale: what they are multiplied by.
+    convolution's weight, without its bias. scale: what they are multiplied by. schedule: of the fine-tuning's learning
+    rate, as in FT.
     """
     names = [k for k, _ in task.model.named_parameters()]
     chosen = {names[i] for i in ([first_layer(task.model)] if layers is None else layers)}
-    yield Round({k: v * scale if k in chosen else v for k, v in trained.state.items()})
+    yield Round({k: v * scale if k in chosen else v for k, v in trained.state.items()},
+                then={"schedule": schedule})
