@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from .params import Bad
-from .results import LABELS, REFERENCE, ROOT, TIMING, folder, rank, summary, to_csv, unit_of, write
+from .results import (LABELS, REFERENCE, ROOT, TIMING, folder, load_results, rank, summary, to_csv, unit_of,
+                      write)
 
 VERDICTS = ("holds in every seed", "fails in every seed", "mixed", "not testable at this scale")
 NOT_YET = "not yet"
