@@ -7,16 +7,15 @@ import os
 import sys
 
 sys.path.insert(0, workflow.basedir)
-from lib.params import load, select
+from lib.params import load, seeds_of, select
 from lib.publish import state
-from lib.run import cells, fingerprint, notebook, runs
+from lib.jobs import cells, fingerprint, notebook, runs
 
 P = load(config.get("profile", "quick"))
 R = str(runs(P["profile"]))
 NB = {n: s for n, s in select(P, config.get("only", "").lstrip(":")).items() if notebook(n)}
 if config.get("rest"):      # a second pass, for those that waited for a notebook that failed
     NB = {n: s for n, s in NB.items() if state(P["profile"], n)[0] != "failed"}
-SEEDS = P["seeds"]
 GPU = 1 if int(os.environ.get("FU_GPUS") or 0) else 0
 
 # A notebook here starts when those it builds on are done (of those that were asked for). It does not need them: what
@@ -30,8 +29,9 @@ def stem(number):
 
 def marks(number):
     """The jobs of a notebook; none where the report is as quick by itself."""
-    few = len(SEEDS) == 1 and (P["profile"] == "quick" or len(NB[number]) == 1)
-    return [] if few else [f"{R}/jobs/{number}.{s}.s{seed}.done" for s in NB[number] for seed in SEEDS]
+    few = len(seeds_of(P, number)) == 1 and (P["profile"] == "quick" or len(NB[number]) == 1)
+    return [] if few else [f"{R}/jobs/{number}.{s}.s{seed}.done" for s in NB[number]
+                           for seed in seeds_of(P, number)]
 
 
 def needed(number):
@@ -67,7 +67,7 @@ rule report:
     input: lambda w: marks(w.nb), lambda w: needed(w.nb)
     output: R + "/notebooks/{nb}_{name}.ipynb"
     params:
-        key=lambda w: fingerprint(NB[w.nb], SEEDS, code(w.nb)),
+        key=lambda w: fingerprint(NB[w.nb], seeds_of(P, w.nb), code(w.nb)),
         src=lambda w: notebook(w.nb), part=lambda w: part(w.nb)
     resources: gpu=GPU, runtime=1440, mem_mb=4000
     threads: 1

@@ -103,7 +103,7 @@ def measure(net, n, repeats, device, layout, sizes, with_exact):
         jobs[f"hooks mc {size}"] = lambda size=size: curvature_pass(model, x, y, groups, batch_size=size)
         jobs[f"hooks exact {size}"] = lambda size=size: curvature_pass(model, x, y, groups, kind="ggn_exact",
                                                                        batch_size=size)
-    few = slice(0, min(n, 64))
+    few = slice(0, min(n, 32))
     jobs["vmap mc"] = lambda: curvature_pass(model, x[few], y[few], groups[few], path="vmap", batch_size=16)
     scale = {"vmap mc": n / (few.stop - few.start)}
     try:

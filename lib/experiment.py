@@ -10,7 +10,7 @@ from . import task as task_module
 from .methods import defaults, find, recover, unlearn
 from .metrics import accuracy, evaluate, losses, predict
 from .params import Bad, check, complete
-from .progress import progress
+from .bar import progress
 from .results import describe
 from .rounds import Cost, Round, fedavg
 from .store import Store, code_hash, runs_root, to_device
@@ -222,8 +222,10 @@ def variant(name, hp):
 
 def run_key(task, name, hp, count, every):
     f = find(name)
+    uses = f.uses(hp) if hasattr(f, "uses") else []  # functions that an argument names
     known = {"what": "run", "method": name, "hp": {**defaults(name), **hp}, "rounds": count, "every": every,
-             "task": task.fingerprint("full", "retain", "forget", "val"), "code": code_hash(*ENGINE, f, recover),
+             "task": task.fingerprint("full", "retain", "forget", "val"),
+             "code": code_hash(*ENGINE, f, recover, *uses),
              "training": [task.settings["rounds"], task.settings["schedule"]], "mia_draws": task.settings["mia_draws"],
              "forget": [task.settings[k] for k in ("forget", "forget_class", "poison_label")]}
     if "history" in f.needs:
@@ -300,18 +302,26 @@ def described(task):
     return {"setting": task.name, "seed": task.seed, **describe(task.settings)}
 
 
+def label_of(name):
+    """`head` of `NoT/head`, `NoT` of `NoT`."""
+    return name.partition("/")[2] or name
+
+
 def runs(task_list, store, methods=None, **kw):
     """Every method of every task's settings (`methods: {name: {hyper-parameters}}`), in order, as records.
 
-    A name may have a label after a slash, `NoT/head`, so that one method appears with several hyper-parameters.
+    A name may have a label after a slash, `NoT/head`, so that one method appears with several hyper-parameters; the
+    record holds it as `label`. Those under `ablations` follow, for `ablation_rounds`.
     """
-    todo = [(t, name, hp) for t in task_list for name, hp in (methods or t.settings["methods"]).items()]
+    todo = [(t, name, hp, kw) for t in task_list for name, hp in (methods or t.settings["methods"]).items()]
+    todo += [(t, name, hp, {"count": t.settings["ablation_rounds"], **kw}) for t in task_list if not methods
+             for name, hp in t.settings["ablations"].items()]
     bar, out = progress(len(todo), "runs"), []
-    for i, (t, name, hp) in enumerate(todo):
+    for i, (t, name, hp, more) in enumerate(todo):
         label = f"{t.name}, seed {t.seed}, {name}"
         bar.update(i, label)
         inner = SimpleNamespace(update=lambda r, text, i=i, label=label: bar.update(i, f"{label}: round {r}, {text}"))
-        out.append(run(t, store, name.split("/")[0], hp, bar=inner, **kw))
+        out.append(run(t, store, name.split("/")[0], hp, bar=inner, **more) | {"label": label_of(name)})
     bar.update(len(todo), "all there")
     return out
 
@@ -329,5 +339,5 @@ def estimate_flops(settings):
     both = sample_flops(s, s["channels"] or channels, classes, s["input_size"] or s["size"] or size)[1]
     n = (s["n_train"] or SIZES.get(s["dataset"], 50000)) * (1 - s["val_share"]) * s["local_epochs"]
     kept = 1 - (len(s["targets"]) / s["clients"] if s["forget"] == "clients" else 0.1)
-    following = sum(find(name.split("/")[0]).recovery for name in s["methods"])
-    return both * n * (s["rounds"] + kept * s["unlearn_rounds"] * following)
+    methods, ablations = ([find(name.split("/")[0]).recovery for name in s[k]] for k in ("methods", "ablations"))
+    return both * n * (s["rounds"] + kept * (s["unlearn_rounds"] * sum(methods) + s["ablation_rounds"] * sum(ablations)))

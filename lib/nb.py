@@ -19,8 +19,8 @@ import time
 from html import escape
 from pathlib import Path
 
-from .params import ROOT, Bad, _Loader, load, select
-from .run import accepts, claim_gpu, parameters
+from .params import ROOT, Bad, _Loader, load, seeds_of, select
+from .jobs import accepts, claim_gpu, parameters
 
 EVERY = 5           # seconds between two lines of progress
 
@@ -95,7 +95,9 @@ def _error(nb, e):
     bare = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(e.traceback))
     where = re.findall(r"[/~\w.-]*/lib/([\w./]+\.py):(\d+)", bare)
     frame = [f"  in lib/{where[-1][0]}, line {where[-1][1]}"] if where else []
-    cell = next((i for i, c in enumerate(nb.cells) for o in c.get("outputs", []) if o.output_type == "error"), "?")
+    added = {"papermill-error-cell-tag", "injected-parameters"}
+    own = [c for c in nb.cells if not added & set(c.metadata.get("tags", []))]
+    cell = next((i for i, c in enumerate(own) for o in c.get("outputs", []) if o.output_type == "error"), "?")
     value = "\n".join(e.evalue.splitlines()[:3])[:600]
     text = value if e.ename == "Bad" else f"{e.ename}: {value}"
     return "\n".join([f"cell {cell}: {text}", *frame])
@@ -155,7 +157,7 @@ def page(path):
     """A notebook as one HTML page without scripts and without network: formulas as MathML, images with alt text."""
     import nbformat
     from nbconvert import HTMLExporter
-    nb, formulas = nbformat.read(path, as_version=4), []
+    nb, formulas, figures = nbformat.read(path, as_version=4), [], []
     heading = title(nb)
     for cell in nb.cells:
         if cell.cell_type == "markdown":
@@ -167,12 +169,15 @@ def page(path):
                 if kind in data and "text/html" not in data:
                     data["text/markdown"] = _tokens(data.pop(kind), formulas)
             if "image/png" in data:
-                o.metadata.setdefault("image/png", {}).setdefault("alt", f"Figure: {_plain(heading)}")
+                figures.append(f"Figure: {escape(_plain(heading), quote=True)}")
     name = Path(path).stem.lstrip(".").removesuffix(".part")
     exporter = HTMLExporter(template_name="lab", exclude_input_prompt=True, exclude_output_prompt=True)
+    exporter.log.setLevel("ERROR")          # it warns of images without alt text, which follows here
     html, _ = exporter.from_notebook_node(nb, resources={"metadata": {"name": name}})
     html = re.sub(r"<script\b.*?</script\s*>", "", html, flags=re.S | re.I)
     html = re.sub(r"<link\b[^>]*https?:[^>]*>", "", html, flags=re.I)
+    html = re.sub("No description has been provided for this image",
+                  lambda _: figures.pop(0) if figures else "Figure", html)
     html = re.sub(r"<title>.*?</title>", f"<title>{escape(_plain(title(nb)))}</title>", html, count=1, flags=re.S)
     return re.sub(r"xMATHx(\d+)xMATHx", lambda m: formulas[int(m[1])], html)
 
@@ -233,8 +238,8 @@ def main(argv=None):
         values = _Loader(a.yaml or "{}").get_single_data()
         if a.profile:
             profile = load(a.profile)
-            [settings] = select(profile, a.only or Path(a.src).name[:2]).values()
-            values = {"profile": profile["profile"], "seeds": profile["seeds"], "settings": settings}
+            [(number, settings)] = select(profile, a.only or Path(a.src).name[:2]).items()
+            values = {"profile": profile["profile"], "seeds": seeds_of(profile, number), "settings": settings}
         if not isinstance(values, dict):
             raise Bad(f"-y: must be a map of parameters ({', '.join(parameters(a.src))})")
         if not a.quiet:

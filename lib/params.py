@@ -29,7 +29,7 @@ KEYS = {name: Key(*row) for name, row in {
     # data
     "dataset": ("dataset", "digits", DATASETS, "a named data set, or the path of an .npz or a folder of class folders"),
     "size": ("int?", None, [4, 1024], "resize images to this side (null: as they are)"),
-    "input_size": ("int?", None, [4, 1024], "side of the random crop that the net sees; evaluation: the centre"),
+    "input_size": ("int?", None, [4, 1024], "side of the random crop; evaluation takes the centre (null: size)"),
     "channels": ("int?", None, [1, 3], "3 repeats grey images (null: as they are)"),
     "normalise": ("str?", None, ("half", "imagenet", "cifar10", "cifar100", "fashionmnist"),
                   "mean and deviation of the pixels (null: the data set's own)"),
@@ -61,7 +61,6 @@ KEYS = {name: Key(*row) for name, row in {
     "joins": ("rounds", {}, [1, INF], "client: first round it takes part in"),
     "poison_share": ("float", 1.0, [0, 1], "share of the targets' images that carry the trigger"),
     "poison_label": ("int?", None, [0, INF], "label of triggered images (null: no backdoor)"),
-    "poison_scope": ("str", "all", ("all", "not_label"), "triggered: any image, or those of another label"),
     # local training
     "lr": ("float", 0.01, [0, 100], "learning rate"),
     "momentum": ("float", 0.9, [0, 0.9999], "momentum"),
@@ -95,9 +94,10 @@ KEYS = {name: Key(*row) for name, row in {
     "random_draws": ("int", 1, [1, 1000], "draws of Random Reset that are averaged (07, 08, 09)"),
     "trim_epochs": ("int", 1, [0, INF], "epochs of targeted retraining after a reset (08)"),
     "mia": ("str", "logistic", ("logistic", "tis_nn", "tis_logistic"), "the membership attack of the headline"),
-    "layer_sets": ("named", {}, None, "name: parameter names or indices that NoT negates (04)"),
-    "perturbations": ("names", [], ("none", "negate", "reinit", "noise", "flip_h", "flip_v", "rot90", "rot180"),
-                      "changes of the first layer that are compared (04)"),
+    "ablations": ("methods", {}, None, "like methods, each for ablation_rounds only (04)"),
+    "ablation_rounds": ("int", 10, [0, INF], "rounds after each of the ablations (04)"),
+    "traced": ("names", [], None, "methods or labels whose gradients and distances are followed (04, 05)"),
+    "trace_rounds": ("int", 10, [0, INF], "rounds for which they are followed (04, 05)"),
     "cka_batch": ("int", 256, [4, INF], "images of a CKA batch (05)"),
     "spectral_batch": ("int", 64, [1, INF], "images of a gradient sample (05)"),
     "spectral_samples": ("int", 128, [2, INF], "gradient samples (05)"),
@@ -223,14 +223,14 @@ def _methods(where, chosen, known):
     for name, arguments in chosen.items():
         base = str(name).split("/")[0]                  # "NoT/conv2" is NoT under another label
         if base not in known:
-            raise Bad(f"{where}.methods: no method {base!r}; {nearest(base, known, 'method')}")
+            raise Bad(f"{where}: no method {base!r}; {nearest(base, known, 'method')}")
         for arg, value in arguments.items():
             if arg not in known[base]:
-                raise Bad(f"{where}.methods.{name}: no argument {arg!r}; {nearest(arg, known[base], 'argument')}")
+                raise Bad(f"{where}.{name}: no argument {arg!r}; {nearest(arg, known[base], 'argument')}")
             default = known[base][arg]
             kind = next((k for k in ("bool", "int", "float", "str") if default is not None and _is(k, default)), None)
             if not (value is None or kind is None or _is(kind, value)):
-                raise Bad(f"{where}.methods.{name}.{arg}: {value!r} must be {WORDS[kind]}")
+                raise Bad(f"{where}.{name}.{arg}: {value!r} must be {WORDS[kind]}")
 
 
 # ---------------------------------------------------------------- settings
@@ -266,7 +266,8 @@ def check(settings, source="settings"):
             if wrong(complete(flat)):
                 raise Bad(f"{where}: {words}")
         if known is not None:
-            _methods(where, flat.get("methods", {}), known)
+            for key in ("methods", "ablations"):
+                _methods(f"{where}.{key}", flat.get(key, {}), known)
     return settings
 
 
@@ -292,12 +293,13 @@ for _tag, _pattern, _first in (
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_pattern})$"), list(_first))
 _Loader.add_constructor("tag:yaml.org,2002:float", lambda loader, node: float(node.value.replace(".inf", "inf")))
 
-TOP = ("seeds", "not_yet", "notebooks", "shared")    # shared: a place for anchors
+TOP = ("seeds", "seeds_of", "not_yet", "notebooks", "shared")    # shared: a place for anchors
 
 
 def load(profile):
-    """Read params/<profile>.yaml (or a path): {"profile", "seeds", "notebooks": {"01": {setting: {…}}}, "not_yet"}.
+    """Read params/<profile>.yaml (or a path): {"profile", "seeds", "notebooks": {"01": {setting: {…}}}, …}.
 
+    `seeds_of` gives single notebooks seeds of their own.
     `not_yet` names methods of the papers that `lib` does not have: they are listed, and left out of `methods`.
     """
     path = Path(profile) if str(profile).endswith((".yaml", ".yml")) else ROOT / "params" / f"{profile}.yaml"
@@ -315,16 +317,21 @@ def load(profile):
     for key in data:
         if key not in TOP:
             raise Bad(f"{source}: {key}: unknown key; {nearest(key, TOP, 'key')}")
-    seeds, books, missing = data.get("seeds"), data.get("notebooks"), data.get("not_yet") or []
-    if not (_list("", seeds) and seeds and all(_is("int", s) for s in seeds) and len(set(seeds)) == len(seeds)):
-        raise Bad(f"{source}: seeds: {seeds!r} must be a list of different whole numbers")
+    books, missing, others = data.get("notebooks"), data.get("not_yet") or [], data.get("seeds_of") or {}
     if not isinstance(books, dict) or not books:
         raise Bad(f"{source}: notebooks: must be a map number: {{setting: {{keys}}}}")
+    for key, seeds in [("seeds", data.get("seeds")), *((f"seeds_of.{n}", s) for n, s in others.items())]:
+        if not (_list("", seeds) and seeds and all(_is("int", s) for s in seeds) and len(set(seeds)) == len(seeds)):
+            raise Bad(f"{source}: {key}: {seeds!r} must be a list of different whole numbers")
+    for number in others:
+        if number not in books:
+            raise Bad(f"{source}: seeds_of.{number}: unknown key; {nearest(number, books, 'notebook')}")
     known = methods() or {}
     for name in missing:
         if name in known:
             raise Bad(f"{source}: not_yet: {name} is there now; remove it from this list")
-    out = {"profile": path.stem, "seeds": list(seeds), "not_yet": list(missing), "notebooks": {}}
+    out = {"profile": path.stem, "seeds": list(data["seeds"]), "not_yet": list(missing), "notebooks": {},
+           "seeds_of": {n: list(s) for n, s in others.items()}}
     for number, settings in books.items():
         if not re.fullmatch(r"\d\d", str(number)):
             raise Bad(f"{source}: notebooks.{number}: a notebook is named by two digits, as 01")
@@ -336,10 +343,15 @@ def load(profile):
 
 def _without(flat, missing):
     """The flat settings without the methods that are not there yet."""
-    chosen = flat.get("methods") if isinstance(flat, dict) else None
-    if not isinstance(chosen, dict):
+    if not isinstance(flat, dict):
         return flat
-    return {**flat, "methods": {m: a for m, a in chosen.items() if str(m).split("/")[0] not in missing}}
+    return flat | {key: {m: a for m, a in flat[key].items() if str(m).split("/")[0] not in missing}
+                   for key in ("methods", "ablations") if isinstance(flat.get(key), dict)}
+
+
+def seeds_of(profile, number):
+    """The seeds of one notebook of a loaded profile."""
+    return profile["seeds_of"].get(number, profile["seeds"])
 
 
 def select(profile, only=None):

@@ -1,11 +1,9 @@
 """After a run: the index page of a profile, and the copy of its results into the repository.
 
-python -m lib.publish index|copy --profile P [--only 02,05]
+python -m lib.publish index|copy|readme --profile P [--only 02,05]
 """
 import argparse
 import ast
-import csv
-import io
 import json
 import re
 import shutil
@@ -14,8 +12,8 @@ from html import escape
 from pathlib import Path
 
 from .nb import inline, title
-from .params import ROOT, Bad, load, select
-from .run import cells, notebook, runs, write
+from .params import ROOT, Bad, load, seeds_of, select
+from .jobs import cells, notebook, runs, write
 
 CSS = """body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
 h1{font-weight:600}article{border-top:1px solid #ddd;padding:1rem 0}h2{font-size:1.15rem;margin:0}p{margin:.3rem 0}
@@ -139,16 +137,6 @@ def ran_with(path):
     return {a.targets[0].id: ast.literal_eval(a.value) for a in tree}
 
 
-def merge_claims(old, new):
-    """Rows of claims: those of `new` in place of the old ones of the same id, sorted by id."""
-    ids = {r["id"] for r in new}
-    return sorted([r for r in old if r["id"] not in ids] + new, key=lambda r: (r["id"], r.get("place", "")))
-
-
-def _rows(path):
-    return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))) if path.exists() else []
-
-
 def copy(profile, only=None):
     """Copy results, figures and claims of whole notebooks, and with quick their outputs; nothing if one is missing."""
     name, chosen = profile["profile"], select(profile, only)
@@ -159,7 +147,7 @@ def copy(profile, only=None):
             raise Bad(f"nothing is published: notebook {number} {'has failed' if path else 'has not run'} "
                       f"with profile {name}")
         given = ran_with(path)
-        if given.get("seeds") != profile["seeds"] or given.get("settings") != profile["notebooks"][number]:
+        if given.get("seeds") != seeds_of(profile, number) or given.get("settings") != profile["notebooks"][number]:
             raise Bad(f"nothing is published: notebook {number} ran with a part of its settings; use --only {number}")
     written, pages = [], {}
     if name == "quick":
@@ -167,27 +155,32 @@ def copy(profile, only=None):
     results, figures = ROOT / "results" / name, ROOT / "figures" / name
     for folder in (results, figures):
         folder.mkdir(parents=True, exist_ok=True)
-    claims = _rows(results / "claims.csv") if only else []
     for number in todo:
         for pattern, here, there in (("results/{}.*", root, results), ("figures/{}_*.png", root, figures)):
             for old in there.glob(Path(pattern).name.format(number)):
                 old.unlink()
             for f in sorted(here.glob(pattern.format(number))):
-                if f.name == f"{number}.claims.csv":
-                    claims = merge_claims(claims, _rows(f))
-                else:
-                    written.append(shutil.copyfile(f, there / f.name))
-    if claims:
-        text = io.StringIO()
-        table = csv.DictWriter(text, list(claims[0]), lineterminator="\n")
-        table.writeheader()
-        table.writerows(claims)
-        write(results / "claims.csv", text.getvalue())
+                written.append(shutil.copyfile(f, there / f.name))
+    if list(results.glob("*.claims.csv")):
+        from .report import merge_claims
+        write(results / "claims.csv", merge_claims(results).to_csv(index=False, lineterminator="\n"))
         written.append(results / "claims.csv")
     for source, nb in pages.items():
         write(source, _dumps(nb))
         written.append(source)
     return written
+
+
+def update_readme(profile):
+    """Put the tables of a profile's committed results between the README's two marks."""
+    from .report import readme
+    text, marks = (ROOT / "README.md").read_text(encoding="utf-8"), ("<!-- results -->", "<!-- /results -->")
+    before, _, rest = text.partition(marks[0])
+    _, end, after = rest.partition(marks[1])
+    if not end:
+        raise Bad(f"README.md: the marks {marks[0]} and {marks[1]} are missing; put them where the tables shall stand")
+    write(ROOT / "README.md", f"{before}{marks[0]}\n{readme(profile)}\n{marks[1]}{after}")
+    return 0
 
 
 def _plain(path):
@@ -203,7 +196,7 @@ def _dumps(nb):
 
 def main(argv=None):
     p = argparse.ArgumentParser(prog="python -m lib.publish", description=__doc__.splitlines()[0])
-    p.add_argument("what", choices=("index", "copy"))
+    p.add_argument("what", choices=("index", "copy", "readme"))
     p.add_argument("--profile", default="quick")
     p.add_argument("--only")
     a = p.parse_args(argv)
@@ -212,6 +205,8 @@ def main(argv=None):
         if a.what == "copy":
             print(f"published {len(copy(profile, a.only))} files of profile {profile['profile']}", file=sys.stderr)
             return 0
+        if a.what == "readme":
+            return update_readme(profile["profile"])
         states = index(profile)
         wanted = {n: states[n] for n in select(profile, a.only)}
     except Bad as e:

@@ -77,4 +77,4 @@ def recover(task, last):
         yield now._replace(then=then | {"round": k}, cost=now.cost._replace(bytes=now.cost.bytes * share))
 
 
-from . import estimation, federated  # noqa: E402,F401
+from . import ablation, centralized, estimation, federated  # noqa: E402,F401

@@ -1,0 +1,98 @@
+"""Hyper-parameters at small scale: try the candidates of params/search.yaml on a seed of its own, without test data.
+
+python benchmarks/search.py --profile quick [--only digits_cnn] [--methods NoT,FT]
+
+The criterion is the average gap to the same seed's Retrain at the last round, measured on the clients' validation
+splits in place of the test set. All that was tried goes to results/<profile>/search.csv; the store keeps the runs.
+"""
+import argparse
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import pandas as pd  # noqa: E402
+import yaml  # noqa: E402
+
+import lib  # noqa: E402
+from lib.params import Bad, _Loader, check  # noqa: E402
+from lib.results import variant  # noqa: E402
+
+SEED = 100  # never among the seeds that are reported
+METRICS = ("retain_acc", "forget_acc", "test_acc", "mia")
+
+
+def plan(profile, only=None, path=ROOT / "params" / "search.yaml"):
+    """`{setting: (flat keys, {method: [arguments]})}` of a profile, checked as any settings are."""
+    entries = yaml.load(path.read_text(encoding="utf-8"), _Loader).get(profile)
+    if not entries:
+        raise Bad(f"params/search.yaml: no profile {profile!r}")
+    out = {}
+    for name, entry in entries.items():
+        flat, candidates = entry["settings"], entry["candidates"]
+        trials = {method: len(tried) for method, tried in candidates.items()}
+        if len(set(trials.values())) != 1:
+            raise Bad(f"params/search.yaml: {profile}.{name}: every method needs the same number of trials, not {trials}")
+        for method, tried in candidates.items():
+            check({name: {**flat, "methods": {f"{method}/{i}": hp for i, hp in enumerate(tried)}}},
+                  f"params/search.yaml: {profile}")
+        if only in (None, name):
+            out[name] = flat, candidates
+    if not out:
+        raise Bad(f"params/search.yaml: {profile} has no setting {only!r}; there are {', '.join(entries)}")
+    return out
+
+
+def search(profile, only=None, methods=None):
+    """One row for each candidate, and whether it is its method's best."""
+    store, out = lib.open_store(profile), []
+    for name, (flat, candidates) in plan(profile, only).items():
+        task = lib.make_task({**flat, "every": 10**6}, SEED, name).on_validation()
+        reference = lib.run(task, store, "Retrain")["curve"][-1]
+        for method in methods or candidates:
+            tried = []
+            for hp in candidates[method]:
+                end = lib.run(task, store, method, hp)["curve"][-1]
+                tried.append({"profile": profile, "setting": name, "seed": SEED, "method": method,
+                              "variant": variant(hp), "round": end["round"],
+                              **{m: round(end[m], 4) for m in METRICS},
+                              "avg_gap": round(lib.average_gap(end, reference), 4)})
+                print({k: tried[-1][k] for k in ("setting", "method", "variant", "avg_gap", *METRICS)}, flush=True)
+            best = min(range(len(tried)), key=lambda i: tried[i]["avg_gap"])
+            print(f"{name}: {method}: {candidates[method][best]}", flush=True)
+            out += [{**row, "chosen": i == best} for i, row in enumerate(tried)]
+        out.append({"profile": profile, "setting": name, "seed": SEED, "method": "Retrain", "variant": "",
+                    "round": reference["round"], **{m: round(reference[m], 4) for m in METRICS}, "avg_gap": 0.0,
+                    "chosen": False})
+    return pd.DataFrame(out)
+
+
+def merge(new, path):
+    """Rows of this search over older ones of the same file: settings and methods that were not searched stay."""
+    if path.exists():
+        old = pd.read_csv(path, keep_default_na=False)
+        fresh = set(zip(new["setting"], new["method"], strict=True))
+        new = pd.concat([old[[k not in fresh for k in zip(old["setting"], old["method"], strict=True)]], new])
+    return new.sort_values(["setting", "method"], kind="stable")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--profile", default="quick")
+    parser.add_argument("--only", help="one setting")
+    parser.add_argument("--methods", help="a comma-separated list")
+    args = parser.parse_args()
+    path = ROOT / "results" / args.profile / "search.csv"
+    table = merge(search(args.profile, args.only, args.methods and args.methods.split(",")), path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(path, index=False, lineterminator="\n")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Bad as e:
+        sys.exit(str(e))
