@@ -2,7 +2,7 @@
 import numpy as np
 import torch
 
-from .metrics import accuracy, logistic, losses, mia, predict
+from .metrics import accuracy, backdoor, logistic, losses, mia, predict
 from .params import Bad
 
 ATTACKS = {"tis_nn": "mia_tis_nn", "tis_logistic": "mia_tis_logistic", "logistic": "mia"}
@@ -31,13 +31,13 @@ def measure(task, state):
     logits = predict(task, state, images=task.x_test)
     out, indices = {"test_acc": accuracy(logits, labels)}, task.indices("forget")
     own = predict(task, state, indices)
-    keep = task.indices("retain")
-    out |= {"forget_acc": accuracy(own, task.y[indices]),
-            "retain_acc": accuracy(predict(task, state, keep), task.y[keep])}
+    out["forget_acc"] = accuracy(own, task.y[indices])
     theirs = torch.isin(labels, torch.tensor(chosen, device=labels.device))
     out["target_acc"] = accuracy(logits[theirs], labels[theirs]) if chosen else out["forget_acc"]
     if chosen:
         out["rest_acc"] = accuracy(logits[~theirs], labels[~theirs])
+    if task.poison_label is not None:
+        out |= backdoor(task, state)
     return out, losses(own, task.y[indices]), losses(logits, labels)
 
 
