@@ -4,9 +4,9 @@ import itertools
 import numpy as np
 
 from . import tis_metrics
+from .bar import progress
 from .experiment import ENGINE, described, run, train, training_key
 from .methods import defaults, estimation, find, unlearn
-from .progress import progress
 from .rounds import Cost
 from .store import code_hash, to_device
 from .tis_metrics import at_level, best, headline, measure_all, relative

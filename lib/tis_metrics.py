@@ -2,7 +2,7 @@
 import numpy as np
 import torch
 
-from .metrics import accuracy, logistic, losses, mia, predict
+from .metrics import accuracy, backdoor, logistic, losses, mia, predict
 from .params import Bad
 
 ATTACKS = {"tis_nn": "mia_tis_nn", "tis_logistic": "mia_tis_logistic", "logistic": "mia"}
@@ -25,19 +25,19 @@ def measure(task, state):
     """`(metrics, losses of the target's training images, losses of the test images)`, accuracies in percent.
 
     `target_acc`: on the test images of `target_classes`, where there are any, else on the target's training images
-    (TIS, 6.2.3); `rest_acc`: on the test images of the other classes.
+    (TIS, 6.2.3); `rest_acc`: on the test images of the other classes; `asr`, `backdoor_acc`: see `backdoor`.
     """
     labels, chosen = task.y_test, target_classes(task)
     logits = predict(task, state, images=task.x_test)
     out, indices = {"test_acc": accuracy(logits, labels)}, task.indices("forget")
     own = predict(task, state, indices)
-    keep = task.indices("retain")
-    out |= {"forget_acc": accuracy(own, task.y[indices]),
-            "retain_acc": accuracy(predict(task, state, keep), task.y[keep])}
+    out["forget_acc"] = accuracy(own, task.y[indices])
     theirs = torch.isin(labels, torch.tensor(chosen, device=labels.device))
     out["target_acc"] = accuracy(logits[theirs], labels[theirs]) if chosen else out["forget_acc"]
     if chosen:
         out["rest_acc"] = accuracy(logits[~theirs], labels[~theirs])
+    if task.poison_label is not None:
+        out |= backdoor(task, state)
     return out, losses(own, task.y[indices]), losses(logits, labels)
 
 
@@ -132,7 +132,8 @@ def relative(now, original, retrain):
 
 def headline(task):
     """The forgetting score that the paper's tables show: by the attack under IID, by target accuracy elsewhere."""
-    iid = task.settings["partition"] == "iid" and task.settings["forget"] != "class"
+    s = task.settings
+    iid = s["partition"] == "iid" and s["forget"] != "class" and s["poison_label"] is None
     return "nfs_mia" if iid or task.settings["forget"] == "share" else "nfs_target"
 
 
