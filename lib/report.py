@@ -184,6 +184,20 @@ def readme(profile):
     return "\n\n".join(out)
 
 
+WORDS = {"forget": "the data to forget", "history": "stored updates", "init": "the initial model",
+         "target": "the target's help"}
+
+
+def show_access(access, df):
+    """The access table `{method: {need: bool}}`, with what was read from disk (`storage_bytes`, mean over seeds)."""
+    stored = df[(df["metric"] == "storage_bytes") & (df["stop"] == "last")].groupby("method")["value"].max()
+    table = pd.DataFrame({WORDS[k]: {m: "needs" if v[k] else "" for m, v in access.items()} for k in WORDS})
+    table["storage"] = [number(stored[m], unit="bytes") if stored.get(m, 0) else "" for m in table.index]
+    order = pd.Series(table.index, name="method").sort_values(key=rank, kind="stable")
+    return table.loc[order].rename_axis("method").style.set_uuid("access").set_table_styles(
+        [{"selector": "td", "props": "text-align: center"}])
+
+
 # ---------------------------------------------------------------- claims
 
 def claim_texts():
