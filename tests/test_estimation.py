@@ -330,3 +330,17 @@ def test_a_sweep_computes_the_curvature_once_and_the_store_serves_it_again(store
     draws = [tis_metrics.measure(task, start(task, trained, "Random-Reset", gamma=50, draw=d).state)[0]["test_acc"]
              for d in (0, 1)]
     assert one["Random-Reset"] == pytest.approx(np.mean(draws))
+
+
+def test_the_anatomy_of_the_scores(store):
+    task = tiny(**SMALL, rounds=2, unlearn_rounds=2)
+    rows = gammas.anatomy(task, store)
+    df = lib.rows(rows, profile="quick", notebook="07", setting="s").pivot(index="metric", columns="variant",
+                                                                           values="value")
+    exact, sampled = df["curvature=ggn"], df["curvature=ggn_mc"]
+    score = estimation.scores(task, lib.train(task, store).state)[0]
+    held = {k: v.flatten().sort(descending=True).values for k, v in score.items() if v.sum() > 0}
+    part = [(v[:-(-len(v) // 20)].sum() / v.sum()).item() * len(v) for v in held.values()]
+    assert exact["top_ratio"] == pytest.approx(sum(part) / sum(map(len, held.values())))
+    assert 0.05 < exact["top_ratio"] < 1 and exact["latency_seconds"] > 0
+    assert 0.2 < sampled["rank_correlation"] < 1 and 0 < sampled["overlap_ratio"] <= 1
