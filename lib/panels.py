@@ -34,7 +34,7 @@ def words(metric):
 def looks(names):
     """{label: how it is drawn}: methods as everywhere, other labels from a palette of their own, in order."""
     others = [n for n in names if n not in COLORS]
-    own = {n: {"color": PALETTE[i % len(PALETTE)], "marker": MARKS[i % len(MARKS)], "ls": ("-", "--")[i >= len(PALETTE)]}
+    own = {n: {"color": PALETTE[i % 10], "marker": MARKS[i % 10], "ls": ("-", "--")[i > 9]}
            for i, n in enumerate(others)}
     return {n: own.get(n) or line(n) for n in names}
 
@@ -78,7 +78,8 @@ def race(df, groups, metrics=("avg_gap", "forget_acc", "retain_acc"), until=None
 def strength(df, names, at, setting):
     """What a change does at once, and what remains: one line a label, dots are seeds; the bar is the mean."""
     panels = (("retain_loss", 0, "loss on retained data, round 0"), ("retain_acc", 0, "retain accuracy, round 0 (%)"),
-              ("avg_gap", at, f"average gap, round {at} (points)"), ("forget_acc", at, f"forget accuracy, round {at} (%)"))
+              ("avg_gap", at, f"average gap, round {at} (points)"),
+              ("forget_acc", at, f"forget accuracy, round {at} (%)"))
     part, drawn = df[(df["stop"] == "curve") & (df["setting"] == setting)], looks(names)
     fig, axes = plt.subplots(1, len(panels), figsize=(3.1 * len(panels) + 0.6, 0.36 * len(names) + 1.3), sharey=True,
                              layout="constrained")
@@ -194,7 +195,8 @@ def flows(toys, noisy):
         ax.text(max(v, 1e-2), y, f" {v:.3g}", va="center", fontsize=9)
     ax.set(title="with noise", xlabel="time", xscale="log", xlim=(1e-2, 4 * max(bars.values())))
     bare(ax, list(bars))
-    legend(fig, [proxy("time used", color="#111111", ls="--"), proxy("least time (Theorem 1)", color=COLORS["NoT"], lw=2.4)])
+    legend(fig, [proxy("time used", color="#111111", ls="--"),
+                 proxy("least time (Theorem 1)", color=COLORS["NoT"], lw=2.4)])
     return fig
 
 
@@ -254,7 +256,8 @@ def activations_moved(df):
         ax.axvline(1 - 1 / np.pi, color="#666666", ls=":")
         bare(ax, names)
         ax.set(title=setting.replace("_", " "), xlim=(0, 1.25), xlabel="distance of the activations / largest")
-    legend(fig, [proxy("largest possible", **GOAL), proxy("fresh Gaussian weights, $1-1/\\pi$", color="#666666", ls=":")])
+    legend(fig, [proxy("largest possible", **GOAL),
+                 proxy("fresh Gaussian weights, $1-1/\\pi$", color="#666666", ls=":")])
     note(fig, part, many="dots: seeds")
     return fig
 

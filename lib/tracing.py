@@ -9,7 +9,7 @@ from .methods import defaults, find, unlearn
 from .metrics import losses, predict
 from .models import first_layer
 from .params import Bad, nearest
-from .progress import progress
+from .bar import progress
 from .rounds import Cost
 from .spectrum import gradient_matrix
 from .store import code_hash

@@ -10,6 +10,7 @@ from .experiment import ENGINE, described
 from .methods import find
 from .models import first_layer
 from .params import Bad, nearest
+from .bar import progress
 from .results import rows as to_table
 from .spectrum import alpha_at, content, el_karoui, gradient_matrix, index_sets, sample_eigenvalues
 from .store import code_hash
@@ -26,21 +27,22 @@ def study(f):
     return f
 
 
-def studies(task_list, store, names=None):
-    """The rows of the named studies (None: all) of every task, from the store if they are there."""
-    out = []
-    for name in STUDIES if names is None else names:
+def studies(task_list, store):
+    """The rows of the studies that each task's settings name, from the store if they are there."""
+    todo, out = [(task, name) for task in task_list for name in task.settings["studies"]], []
+    bar = progress(len(todo), "studies")
+    for i, (task, name) in enumerate(todo):
         if name not in STUDIES:
-            raise Bad(f"studies: no study {name!r}; {nearest(name, STUDIES, 'study')}")
-        for task in task_list:
-            s, f = task.settings, STUDIES[name]
-            code = code_hash(*ENGINE, theory, spectrum, tracing, f, *(find(n) for n in ("NoT", "FT", "Retrain")))
-            own = {k: v for k, v in s.items() if k.startswith(("cka_", "spectral_", "trace_"))}
-            key = {"what": "study", "study": name, "task": task.fingerprint("full", "retain", "forget", "val"),
-                   "rounds": [s["rounds"], s["schedule"], s["unlearn_rounds"], s["every"]], "own": own,
-                   "code": code}
-            entry = store.get("studies", key, partial(_make, f, task, store, key))
-            out += [described(task) | row for row in entry.record["rows"]]
+            raise Bad(f"{task.name}.studies: no study {name!r}; {nearest(name, STUDIES, 'study')}")
+        bar.update(i, f"{task.name}, seed {task.seed}, {name}")
+        s, f = task.settings, STUDIES[name]
+        own = {k: v for k, v in s.items() if k.startswith(("cka_", "spectral_", "trace_", "ablation"))}
+        code = code_hash(*ENGINE, theory, spectrum, tracing, f, *(find(n) for n in ("NoT", "FT", "Retrain")))
+        key = {"what": "study", "study": name, "task": task.fingerprint("full", "retain", "forget", "val"),
+               "rounds": [s["rounds"], s["schedule"], s["unlearn_rounds"], s["every"]], "own": own, "code": code}
+        entry = store.get("studies", key, partial(_make, f, task, store, key))
+        out += [described(task) | row for row in entry.record["rows"]]
+    bar.update(len(todo), "all there")
     return out
 
 
@@ -54,6 +56,12 @@ def study_table(records, **common):
 
 
 # ---------------------------------------------------------------- the states that the paper compares
+
+def finished(task, store, name):
+    """The run of a method with its defaults; where it is among the ablations, for their rounds."""
+    count = task.settings["ablation_rounds"] if name in task.settings["ablations"] else None
+    return experiment.run(task, store, name, count=count)
+
 
 def layers_of(model):
     """{module: short name} of the places where representations are read, in the order of the net."""
@@ -92,7 +100,7 @@ def both_signs(task, state):
 def similarity(task, store):
     """CKA of each layer with the same layer of the trained model, before and after recovery (NoT Fig. 3 and 7)."""
     state = experiment.train(task, store).state
-    entry = {n: experiment.run(task, store, n)["entry"] for n in ("NoT", "FT", "Retrain")}
+    entry = {n: finished(task, store, n)["entry"] for n in ("NoT", "FT", "Retrain")}
     seen = {(n, w): entry[n].tensors(t) for n in entry for w, t in (("before", "start"), ("after", "final"))}
     seen["Retrain", "fresh"] = task.init("again")
     x, layers = task.inputs(task.x_test[:1000]), layers_of(task.model)
@@ -140,7 +148,7 @@ def spectra(task, store):
     """Spectral content of the gradient noise right after negation and at two fresh starts (NoT 13.8, Fig. 8)."""
     s, blocks = task.settings, [n for n in layers_of(task.model) if "." in n or n == "layer1.0"]
     x, y = tracing.some(task, "retain", 10**6)
-    states = {"NoT": experiment.run(task, store, "NoT")["entry"].tensors("start"), "Retrain": task.init("retain"),
+    states = {"NoT": finished(task, store, "NoT")["entry"].tensors("start"), "Retrain": task.init("retain"),
               "Retrain fresh": task.init("again")}
     sets = index_sets(task.model, s["spectral_entries"], s["spectral_sets"], task.rng("sets"),
                       blocks[:1] if s["spectral_layers"] == "first_block" and blocks else None)
