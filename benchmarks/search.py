@@ -1,6 +1,6 @@
 """Hyper-parameters at small scale: try the candidates of params/search.yaml on a seed of its own, without test data.
 
-python benchmarks/search.py --profile quick [--only digits_cnn] [--methods NoT,FT]
+python benchmarks/search.py --profile quick [--only digits_small_cnn] [--methods NoT,FT]
 
 The criterion is the average gap to the same seed's Retrain at the last round, measured on the clients' validation
 splits in place of the test set. All that was tried goes to results/<profile>/search.csv; the store keeps the runs.
@@ -35,7 +35,7 @@ def plan(profile, only=None, path=ROOT / "params" / "search.yaml"):
         flat, candidates = entry["settings"], entry["candidates"]
         trials = {method: len(tried) for method, tried in candidates.items()}
         if len(set(trials.values())) != 1:
-            raise Bad(f"params/search.yaml: {profile}.{name}: every method needs the same number of trials, not {trials}")
+            raise Bad(f"params/search.yaml: {profile}.{name}: every method needs as many trials as any other: {trials}")
         for method, tried in candidates.items():
             check({name: {**flat, "methods": {f"{method}/{i}": hp for i, hp in enumerate(tried)}}},
                   f"params/search.yaml: {profile}")

@@ -16,7 +16,7 @@ _HOME = {
     "methods.ablation": "PERTURBATIONS choose",
     "store": "Store runs_root code_hash",
     "results": "to_rows rows save_results load_results summary cost_ratio differences by_seed rounds_to_retrain",
-    "report": "paper_table compare show claim show_claims save_claims merge_claims",
+    "report": "paper_table compare show show_access claim show_claims save_claims merge_claims",
     "plots": "style color curves training_curves versus_retrain gap_bars tradeoff lines clients_at_a_glance "
              "images save_figure",
     "experiment": "History Trained open_store tasks train run runs described environment",
@@ -26,6 +26,9 @@ _HOME = {
     "panels": "labelled race strength tensors sweep normalised profiles flows contents recovered activations_moved "
               "variations",
     "bar": "progress",
+    "access": "access_table derive_needs",
+    "tis_metrics": "measure measure_all relative attack_nn attack_logistic target_classes headline best at_level",
+    "gammas": "curvatures sweep sweeps",
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names.split()}
 __all__ = sorted(_WHERE)

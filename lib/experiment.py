@@ -224,7 +224,8 @@ def run_key(task, name, hp, count, every):
     f = find(name)
     uses = f.uses(hp) if hasattr(f, "uses") else []  # functions that an argument names
     known = {"what": "run", "method": name, "hp": {**defaults(name), **hp}, "rounds": count, "every": every,
-             "task": task.fingerprint("full", "retain", "forget", "val"), "code": code_hash(*ENGINE, f, *uses),
+             "task": task.fingerprint("full", "retain", "forget", "val"),
+             "code": code_hash(*ENGINE, f, recover, *uses),
              "training": [task.settings["rounds"], task.settings["schedule"]], "mia_draws": task.settings["mia_draws"],
              "forget": [task.settings[k] for k in ("forget", "forget_class", "poison_label")]}
     if "history" in f.needs:

@@ -59,9 +59,8 @@ KEYS = {name: Key(*row) for name, row in {
     "forget_class": ("int?", None, [0, INF], "the class, for forget: class"),
     "forget_share": ("float?", None, [0, 1], "the share, for forget: share"),
     "joins": ("rounds", {}, [1, INF], "client: first round it takes part in"),
-    "poison_share": ("float", 1.0, [0, 1], "share of the targets' images that carry the trigger"),
+    "poison_share": ("float", 1.0, [0, 1], "share of the targets' images of other labels that get the trigger"),
     "poison_label": ("int?", None, [0, INF], "label of triggered images (null: no backdoor)"),
-    "poison_scope": ("str", "all", ("all", "not_label"), "triggered: any image, or those of another label"),
     # local training
     "lr": ("float", 0.01, [0, 100], "learning rate"),
     "momentum": ("float", 0.9, [0, 0.9999], "momentum"),

@@ -1,6 +1,6 @@
 """After a run: the index page of a profile, and the copy of its results into the repository.
 
-python -m lib.publish index|copy --profile P [--only 02,05]
+python -m lib.publish index|copy|readme --profile P [--only 02,05]
 """
 import argparse
 import ast
@@ -171,6 +171,18 @@ def copy(profile, only=None):
     return written
 
 
+def update_readme(profile):
+    """Put the tables of a profile's committed results between the README's two marks."""
+    from .report import readme
+    text, marks = (ROOT / "README.md").read_text(encoding="utf-8"), ("<!-- results -->", "<!-- /results -->")
+    before, _, rest = text.partition(marks[0])
+    _, end, after = rest.partition(marks[1])
+    if not end:
+        raise Bad(f"README.md: the marks {marks[0]} and {marks[1]} are missing; put them where the tables shall stand")
+    write(ROOT / "README.md", f"{before}{marks[0]}\n{readme(profile)}\n{marks[1]}{after}")
+    return 0
+
+
 def _plain(path):
     """A notebook as JSON with sources and texts in single strings, as nbformat reads them."""
     import nbformat
@@ -184,7 +196,7 @@ def _dumps(nb):
 
 def main(argv=None):
     p = argparse.ArgumentParser(prog="python -m lib.publish", description=__doc__.splitlines()[0])
-    p.add_argument("what", choices=("index", "copy"))
+    p.add_argument("what", choices=("index", "copy", "readme"))
     p.add_argument("--profile", default="quick")
     p.add_argument("--only")
     a = p.parse_args(argv)
@@ -193,6 +205,8 @@ def main(argv=None):
         if a.what == "copy":
             print(f"published {len(copy(profile, a.only))} files of profile {profile['profile']}", file=sys.stderr)
             return 0
+        if a.what == "readme":
+            return update_readme(profile["profile"])
         states = index(profile)
         wanted = {n: states[n] for n in select(profile, a.only)}
     except Bad as e:

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from .params import Bad
-from .results import LABELS, REFERENCE, ROOT, TIMING, folder, rank, summary, to_csv, unit_of, write
+from .results import (LABELS, REFERENCE, ROOT, TIMING, folder, load_results, rank, summary, to_csv, unit_of,
+                      write)
 
 VERDICTS = ("holds in every seed", "fails in every seed", "mixed", "not testable at this scale")
 NOT_YET = "not yet"
@@ -141,6 +142,60 @@ def show(df, caption="", metrics=None, stop="oracle"):
         styler = styler.set_properties(subset=pd.IndexSlice[list(index), [column]], **{"font-weight": "bold"})
     return styler.set_table_styles([{"selector": "td", "props": "text-align: right; white-space: nowrap"},
                                     {"selector": "caption", "props": "caption-side: bottom; text-align: left"}])
+
+
+def markdown(df, metrics, stops=("oracle", "last")):
+    """One Markdown table of a setting: a method a row, mean ± sd of each (metric, stop)."""
+    parts = {s: summary(df, s).set_index(["method", "variant", "metric"]) for s in stops}
+    names = list(dict.fromkeys(k[:2] for s in stops for k in parts[s].index))
+    columns = [(m, s) for m in metrics for s in (stops if m == "avg_gap" else stops[:1])]
+    head = [f"{LABELS.get(m, m)}{f' ({s})' if m == 'avg_gap' else ''}" for m, s in columns]
+    lines = ["| method | " + " | ".join(head) + " |", "|---|" + "---:|" * len(head)]
+    for method, option in names:
+        cells = []
+        for m, s in columns:
+            key = (method, option, m)
+            row = parts[s].loc[key] if key in parts[s].index else None
+            cells.append("–" if row is None else number(row["mean"], row["sd"], row["unit"]))
+        lines.append(f"| {method}{f' ({option})' if option else ''} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+README = {"02": ("A client leaves", ["forget_acc", "mia", "avg_gap", "comm_ratio"]),
+          "06": ("Centralised: a random tenth is forgotten", ["forget_acc", "mia", "avg_gap", "comp_ratio"]),
+          "09": ("A backdoor is to be forgotten", ["asr", "backdoor_acc", "test_acc"])}
+
+
+def readme(profile):
+    """The README's tables of a profile, from the committed results: Markdown."""
+    where, out = ROOT / "results" / profile, []
+    for notebook, (title, metrics) in README.items():
+        if not (where / f"{notebook}.csv").exists():
+            continue
+        df = load_results(profile, notebook, where=where)
+        for setting, part in df.groupby("setting", sort=True):
+            first, n = part.iloc[0], part["seed"].nunique()
+            out.append(f"**{title}** ({first['dataset']}, {first['model']}; notebook {notebook}; mean ± sd, n = {n} "
+                       f"seeds)\n\n" + markdown(part, metrics))
+    if (where / "claims.csv").exists():
+        counts = pd.read_csv(where / "claims.csv")["verdict"].value_counts()
+        words = ", ".join(f"{counts[v]} {v}" for v in (*VERDICTS, NOT_YET) if v in counts)
+        out.append(f"Of the papers' statements, tested seed by seed: {words} (`results/{profile}/claims.csv`).")
+    return "\n\n".join(out)
+
+
+WORDS = {"forget": "the data to forget", "history": "stored updates", "init": "the initial model",
+         "target": "the target's help"}
+
+
+def show_access(access, df):
+    """The access table `{method: {need: bool}}`, with what was read from disk (`storage_bytes`, mean over seeds)."""
+    stored = df[(df["metric"] == "storage_bytes") & (df["stop"] == "last")].groupby("method")["value"].max()
+    table = pd.DataFrame({WORDS[k]: {m: "needs" if v[k] else "" for m, v in access.items()} for k in WORDS})
+    table["storage"] = [number(stored[m], unit="bytes") if stored.get(m, 0) else "" for m in table.index]
+    order = pd.Series(table.index, name="method").sort_values(key=rank, kind="stable")
+    return table.loc[order].rename_axis("method").style.set_uuid("access").set_table_styles(
+        [{"selector": "td", "props": "text-align: center"}])
 
 
 # ---------------------------------------------------------------- claims

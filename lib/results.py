@@ -23,15 +23,21 @@ REFERENCE = "Retrain"
 RENAME = {"bytes": "comm_bytes", "flops": "comp_flops"}
 TIMING = ("seconds", "time", "rtr")  # differ from run to run, so they are kept out of the result tables
 UNITS = {"avg_gap": "percent points", "avg_gap_of_means": "percent points", "mia": "percent", "asr": "percent",
+         "test_acc_all": "percent",
          "gamma_removal": "percent", "reset_params": "percent", "nta": "ratio", "nfs_target": "ratio",
-         "nfs_mia": "ratio", "rtr": "ratio", "cka": "ratio", "time": "seconds", "seconds": "seconds",
+         "nfs_mia": "ratio", "nta_rest": "ratio", "nta_at_0.9": "ratio", "distance": "ratio", "nfs_mia_nn": "ratio",
+         "nfs_mia_logistic": "ratio", "nfs_mia_balanced": "ratio", "mia_tis_nn": "percent",
+         "mia_tis_logistic": "percent", "rtr": "ratio", "cka": "ratio", "time": "seconds", "seconds": "seconds",
          "t_unlearn": "learning_rate*steps"}
 SUFFIXES = {"_acc": "percent", "_loss": "nats", "_gap": "nats", "_bytes": "bytes", "_flops": "FLOPs",
             "_ratio": "ratio", "_auc": "ratio", "_norm": "norm", "_seconds": "seconds"}
 LABELS = {"retain_acc": "retain accuracy", "forget_acc": "forget accuracy", "test_acc": "test accuracy", "mia": "MIA",
+          "test_acc_all": "test accuracy with the forgotten class",
           "avg_gap": "average gap", "avg_gap_of_means": "gap of means", "comm_bytes": "bytes", "comp_flops": "FLOPs",
           "comm_ratio": "bytes / Retrain", "comp_ratio": "FLOPs / Retrain", "storage_bytes": "stored bytes",
           "nta": "NTA", "nfs_target": "NFS (target)", "nfs_mia": "NFS (MIA)", "asr": "attack success",
+          "mia_acc": "MIA (paper's)", "nta_rest": "NTA, other classes", "nta_at_0.9": "NTA at NFS 0.9", "distance": "distance to (1, 1)", "mia_auc": "MIA, AUC",
+          "mia_tis_nn": "MIA (net)", "mia_tis_logistic": "MIA (logistic, in sample)",
           "backdoor_acc": "backdoor accuracy", "target_acc": "target accuracy", "reset_params": "parameters reset",
           "gamma_removal": "gamma", "t_unlearn": "time bound"}
 METHOD_ORDER = ("Original", "Retrain", "FT", "FedEraser", "FUKD", "PGD", "MoDE", "FCU", "RandL", "GA", "BadT",

@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 import textwrap
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ from .params import Bad
 from .task import canonical
 
 ROOT = Path(__file__).resolve().parents[1]
+REGISTERED = "Call(func=Name(id='method'"
 
 
 def runs_root():
@@ -49,6 +51,20 @@ def write_atomic(path, data):
         raise
 
 
+@cache
+def _syntax(source):
+    """The syntax tree of a piece of code, without docstrings, as text, and the names in it."""
+    tree = ast.parse(textwrap.dedent(source))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):  # being registered would make a method depend on all of lib.methods
+            node.decorator_list = [d for d in node.decorator_list if not ast.dump(d).startswith(REGISTERED)]
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
+            if isinstance(getattr(body[0].value, "value", None), str):
+                node.body = body[1:]
+    return ast.dump(tree), sorted(n.id for n in ast.walk(tree) if isinstance(n, ast.Name))
+
+
 def code_hash(*objects):
     """Hash of the syntax trees, without docstrings, of modules and of functions with the local helpers they use."""
     seen, texts = set(), []
@@ -63,15 +79,10 @@ def code_hash(*objects):
             source = repr(getattr(getattr(o, "__code__", o), "co_code", o))
             texts.append(source)
             return
-        tree = ast.parse(textwrap.dedent(source))
-        for node in ast.walk(tree):
-            body = getattr(node, "body", None)
-            if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
-                if isinstance(getattr(body[0].value, "value", None), str):
-                    node.body = body[1:]
-        texts.append(ast.dump(tree))
+        text, names = _syntax(source)
+        texts.append(text)
         if inspect.isfunction(o):
-            for name in sorted(n.id for n in ast.walk(tree) if isinstance(n, ast.Name)):
+            for name in names:
                 other = o.__globals__.get(name)
                 if inspect.isfunction(other) and other.__module__ == o.__module__:
                     visit(other)

@@ -5,7 +5,7 @@ from conftest import tiny
 
 import lib
 from lib.methods import METHODS
-from lib.methods.access import derive_needs, without_forget
+from lib.access import derive_needs, without_forget
 
 # methods whose task differs: {name: (settings, arguments)}
 TASKS = {}

@@ -114,7 +114,8 @@ def test_methods_that_remove_clients_refuse_class_wise_forgetting(made, name):
         stream(*made(**CLASS_WISE), name)
 
 
-@pytest.mark.parametrize("name,hp", [("FedEraser", {"per": "me"}), ("MoDE", {"weight_of": "x"}), ("FCU", {"fusion": 1})])
+@pytest.mark.parametrize("name,hp", [("FedEraser", {"per": "me"}), ("MoDE", {"weight_of": "x"}),
+                                     ("FCU", {"fusion": "none"})])
 def test_words_that_are_no_choice_are_refused(made, name, hp):
     with pytest.raises(Bad, match=next(iter(hp))):
         stream(*made(), name, **hp)

@@ -1,4 +1,5 @@
 """The store: atomic, checked, found by what made a result; killed runs resume bit for bit."""
+import inspect
 import json
 import os
 import signal
@@ -202,3 +203,11 @@ def test_a_method_without_recovery_ends_where_it_ends(task, store):
     trained = Trained(task.init("train"), task.init("train"), None, [])
     record = lib.run(task, store, "Original", trained=trained)
     assert [c["round"] for c in record["curve"]] == [0]
+
+
+def test_a_method_does_not_depend_on_how_methods_are_registered():
+    from lib import methods
+    from lib.methods import federated
+    before = code_hash(federated.not_)
+    assert "method" not in lib.store._syntax(inspect.getsource(federated.not_))[1]
+    assert before == code_hash(federated.not_) != code_hash(federated.ft) and before != code_hash(methods)

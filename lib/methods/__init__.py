@@ -12,18 +12,19 @@ NEEDS = ("forget", "history", "init", "target")
 METHODS = {}
 
 
-def method(name, *, needs=(), recovery=True):
+def method(name, *, needs=(), recovery=True, also=None):
     """Register an unlearning method.
 
     needs: any of `forget` (inputs or labels of the forget data), `history` (stored updates), `init` (the model before
-    training), `target` (the forgetting clients take part); recovery: whether FedAvg on the retained data follows.
+    training), `target` (the forgetting clients take part), with the default arguments; also: what single values of
+    arguments add, `{(argument, value): need}`; recovery: whether FedAvg on the retained data follows.
     """
-    unknown = set(needs) - set(NEEDS)
+    unknown = {*needs, *(also or {}).values()} - set(NEEDS)
     if unknown:
         raise Bad(f"method {name}: needs {sorted(unknown)} is not known; choose from {', '.join(NEEDS)}")
 
     def register(f):
-        f.name, f.needs, f.recovery = name, tuple(needs), recovery
+        f.name, f.needs, f.recovery, f.also = name, tuple(needs), recovery, also or {}
         METHODS[name] = f
         return f
     return register
@@ -40,6 +41,12 @@ def defaults(name):
     """A method's hyper-parameters and their default values."""
     ps = inspect.signature(find(name)).parameters.values()
     return {p.name: p.default for p in ps if p.kind is p.KEYWORD_ONLY}
+
+
+def needs(name, **hp):
+    """What a method needs with these arguments."""
+    f = find(name)
+    return tuple(dict.fromkeys([*f.needs, *(need for (k, v), need in f.also.items() if hp.get(k) == v)]))
 
 
 def unlearn(task, trained, method_name, /, **hp):
@@ -59,13 +66,15 @@ def unlearn(task, trained, method_name, /, **hp):
 def recover(task, last):
     """FedAvg on the retained data from a round's state, under its mask; its `then` may name jobs, phase and schedule.
 
-    Every round that comes out holds in `then` what it takes to go on from it: it is a checkpoint.
+    Entries that the mask freezes are not sent. Every round that comes out holds in `then` what it takes to go on from it: it is a checkpoint.
     """
     then = {"jobs": "retain", "phase": "recover", "schedule": None, "round": 0, **(last.then or {})}
     stream = fedavg(task, then["jobs"], last.state, phase=then["phase"], start=then["round"], mask=last.mask,
                     schedule=then["schedule"], extra=last.extra)
+    frozen = sum(int((~m).sum()) for k, m in (last.mask or {}).items() if k in dict(task.model.named_parameters()))
+    share = 1 - frozen / task.parameters
     for k, now in enumerate(stream, then["round"] + 1):
-        yield now._replace(then=then | {"round": k})
+        yield now._replace(then=then | {"round": k}, cost=now.cost._replace(bytes=now.cost.bytes * share))
 
 
-from . import ablation, federated  # noqa: E402,F401
+from . import ablation, centralized, estimation, federated  # noqa: E402,F401

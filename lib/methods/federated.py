@@ -28,27 +28,31 @@ def retrain(task, trained, *, name="retrain"):
     yield Round(task.init(name), then={"phase": name})
 
 
-def at(lr):
-    """How recovery goes on at a learning rate of its own; None is the recipe's."""
-    return None if lr is None else {"schedule": ("cosine", lr, lr, 1)}
+def at(lr, schedule):
+    """How recovery goes on: at a rate of its own, or by a schedule `("cosine", start, end, rounds)`."""
+    return {"schedule": schedule or lr and ("cosine", lr, lr, 1)}
 
 
 @method("FT")
-def ft(task, trained, *, lr=None):
-    """Fine-tuning on the retained data alone: natural forgetting (NoT, 6.1). lr: of the recovery, None as trained."""
-    yield Round(trained.state, then=at(lr))
+def ft(task, trained, *, lr=None, schedule=None):
+    """Fine-tuning on the retained data alone: natural forgetting (NoT, 6.1).
+
+    lr, schedule: of the recovery, see `at`; None is the task's rate.
+    """
+    yield Round(trained.state, then=at(lr, schedule))
 
 
 @method("NoT")
-def not_(task, trained, *, layers=None, scale=-1.0, lr=None):
+def not_(task, trained, *, layers=None, scale=-1.0, lr=None, schedule=None):
     """NoT, eq. 3: multiply chosen tensors by -1, then fine-tune.
 
     layers: indices into `model.parameters()` as in the paper's listing (its section 11); None is the first
-    convolution's weight, without its bias. scale: what they are multiplied by. lr: of the recovery, None as trained.
+    convolution's weight, without its bias. scale: what they are multiplied by. lr, schedule: of the
+    recovery, see `at`.
     """
     names = [k for k, _ in task.model.named_parameters()]
     chosen = {names[i] for i in ([first_layer(task.model)] if layers is None else layers)}
-    yield Round({k: v * scale if k in chosen else v for k, v in trained.state.items()}, then=at(lr))
+    yield Round({k: v * scale if k in chosen else v for k, v in trained.state.items()}, then=at(lr, schedule))
 
 
 # -- states as vectors -----------------------------------------------------------------------------------------------
@@ -247,7 +251,7 @@ def guided(task, phi):
     labels, forget = task.y.clone(), task.indices("forget")
     net = task.load(phi)
     for part in forget.split(512):
-        labels[part] = net(task.inputs(task.x[part])).argmax(1)
+        labels[part] = net(task.inputs(task.x[part], marked=task.marks(part))).argmax(1)
     return [j._replace(labels=labels[j.indices]) for j in task.jobs("full")]
 
 

@@ -4,7 +4,9 @@ from itertools import islice
 
 import torch
 
-from . import NEEDS, unlearn
+from .experiment import train
+from .methods import NEEDS, unlearn
+from .task import make_task
 
 
 def outcome(task, trained, name, hp, rounds):
@@ -50,3 +52,17 @@ def derive_needs(task, trained, name, hp=None, rounds=6):
     if len(task.clients) > 1 and task.settings["forget"] == "clients":
         less["target"] = without_target(base), trained
     return tuple(need for need in NEEDS if need in less and not equal(whole, outcome(*less[need], name, hp, rounds)))
+
+
+TINY = {"dataset": "digits", "n_train": 120, "n_test": 60, "clients": 3, "width": 4, "batch_size": 16, "lr": 0.05,
+        "rounds": 2, "unlearn_rounds": 2, "every": 2, "history": "all", "dtype": "float64", "mia_draws": 1,
+        "device": "cpu"}
+
+
+def access_table(methods, store, **settings):
+    """Which of `NEEDS` each method needs, derived on a tiny task trained for it: `{method: {need: bool}}`."""
+    task = make_task({**TINY, **settings}, 0, "access")
+    trained = train(task, store)
+    names = dict.fromkeys(name.split("/")[0] for name in methods)
+    found = {name: derive_needs(task, trained, name, rounds=3) for name in names}
+    return {name: {need: need in needs for need in NEEDS} for name, needs in found.items()}

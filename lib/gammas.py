@@ -1,0 +1,122 @@
+"""Sweeps over gamma, the share of the score that a reset removes: one curvature, one store entry, many points."""
+import itertools
+
+import numpy as np
+
+from . import tis_metrics
+from .bar import progress
+from .experiment import ENGINE, described, run, train, training_key
+from .methods import defaults, estimation, find, unlearn
+from .rounds import Cost
+from .store import code_hash, to_device
+from .tis_metrics import at_level, best, headline, measure_all, relative
+
+TIS_KEYS = ("partition", "clients", "forget", "forget_class", "targets", "mia", "mia_draws", "trim_epochs",
+            "unlearn_rounds", "poison_label")
+
+
+def curvatures(task, store, state, kind="ggn", path="auto"):
+    """`({"all", "forget"}, Cost)`: the target's and the whole curvature from the store, for every later method call on
+    this task as well. `state` is the trained model's."""
+    key = {"what": "curvature", "training": training_key(task), "kind": kind, "path": path,
+           "task": task.fingerprint("retain", "forget"), "code": code_hash(*ENGINE, estimation.compute_curvature)}
+
+    def stored(task, state, kind, path):
+        def make():
+            found, cost = estimation.compute_curvature(task, state, kind, path)
+            return store.save("curvature", key, {"cost": list(cost)}, found)
+        entry = store.get("curvature", key, make)
+        return ({k: to_device(entry.tensors(k), task) for k in ("all", "forget")}, Cost(*entry.record["cost"]))
+    return estimation.curvature_of(task, state, kind, path, stored)
+
+
+def sweep(task, store, methods=None, bar=None):
+    """Rows for `lib.rows`: every method of the settings, those with an argument `gamma` at each of `gammas`.
+
+    A method with an argument `draw` is averaged over `random_draws` draws; recovery lasts `trim_epochs` rounds,
+    Retrain's `unlearn_rounds`. A sweep's points have stop `last` and `gamma` in their variant; the one nearest to
+    (1, 1) comes again with stop `oracle`, its `gamma_removal`, its `distance` and `nta_at_0.9`.
+    """
+    methods, out, ends = methods or task.settings["methods"], [], {}
+    trained = train(task, store)
+    for i, (label, hp) in enumerate({"Original": {}, "Retrain": {}, **methods}.items()):
+        name = label.split("/")[0]
+        if bar:
+            bar(f"{task.name}, seed {task.seed}, {label}")
+        record = _points(task, store, trained, name, hp)
+        if label in ("Original", "Retrain"):
+            ends[label] = record["points"][0]
+        known = {k: v for k, v in hp.items() if k == "reset" or v != defaults(name)[k]}
+        known |= {"reset": defaults(name)["reset"]} if "reset" in defaults(name) and "reset" not in known else {}
+        out.append((name, known, record["points"]))
+    rows, place = [], headline(task)
+    for name, known, points in out:
+        for p in points:
+            p |= relative(p, ends["Original"], ends["Retrain"])
+        chosen = best(points, place)
+        base = described(task) | {"method": name}
+        swept = "gamma" in points[0]
+        for p in points:
+            variant = known | ({"gamma": p["gamma"]} if swept else {})
+            rows += [base | {"variant": variant, "metric": k, "value": v} for k, v in p.items()
+                     if k not in ("gamma", "distance")]
+        oracle = {k: v for k, v in chosen.items() if k != "gamma"}
+        oracle |= {"gamma_removal": chosen["gamma"], "nta_at_0.9": at_level(points, place)} if swept else {}
+        oracle["rtr"] = chosen["time"] / ends["Retrain"]["time"]
+        rows += [base | {"variant": known, "stop": "oracle", "metric": k, "value": v} for k, v in oracle.items()]
+    return rows
+
+
+def sweeps(tasks, store, methods=None):
+    """`sweep` of several tasks, one list of rows."""
+    count = sum(2 + len(set(methods or t.settings["methods"]) - {"Original", "Retrain"}) for t in tasks)
+    show, done = progress(count, "sweeps"), itertools.count()
+    rows = [row for t in tasks for row in sweep(t, store, methods, lambda text: show.update(next(done), text))]
+    show.update(count, "all there")
+    return rows
+
+
+def _points(task, store, trained, name, hp):
+    """The measured points of one method, from the store."""
+    s, f, known = task.settings, find(name), defaults(name)
+    hp = {k: s[k] for k in ("reset", "curvature") if k in known} | dict(hp)
+    gammas = sorted(s["gammas"]) if "gamma" in known and "gamma" not in hp else [None]
+    draws = range(s["random_draws"]) if "draw" in known and "draw" not in hp else [None]
+    key = {"what": "sweep", "method": name, "hp": {**known, **hp}, "gammas": gammas, "draws": len(draws),
+           "training": training_key(task), "task": task.fingerprint("full", "retain", "forget", "val"),
+           "code": code_hash(*ENGINE, f, measure_all, tis_metrics), **{k: s[k] for k in TIS_KEYS}}
+
+    def make():
+        if name in ("Original", "Retrain"):
+            count = s["unlearn_rounds"] if name == "Retrain" else 0
+            done = run(task, store, name, hp, count=count, every=max(1, count), trained=trained)
+            last = done["curve"][-1]
+            points = measure_all(task, [to_device(done["entry"].tensors("final"), task)])
+            points[0] |= {"comm_bytes": last["bytes"], "comp_flops": last["flops"], "time": last["seconds"]}
+            return store.save("sweep", key, {"points": points})
+        if "curvature" in known:
+            curvatures(task, store, trained.state, hp["curvature"], hp.get("path", known.get("path")))
+        given = [({} if g is None else {"gamma": g}) | ({} if d is None else {"draw": d})
+                 for g in gammas for d in draws]
+        states, costs, resets = zip(*(_end(task, trained, name, {**hp, **g}, s["trim_epochs"]) for g in given))
+        points = []
+        for reset, cost, found in zip(resets, costs, measure_all(task, states)):
+            points.append(found | {"reset_params": 100 * reset / task.parameters, "comm_bytes": cost.bytes,
+                                   "comp_flops": cost.flops, "time": cost.seconds})
+        mean = [{k: float(np.mean([p[k] for p in points[i:i + len(draws)]])) for k in points[i]}
+                for i in range(0, len(points), len(draws))]
+        return store.save("sweep", key, {"points": [m if g is None else {"gamma": g, **m}
+                                                    for g, m in zip(gammas, mean)]})
+    return store.get("sweep", key, make).record
+
+
+def _end(task, trained, name, hp, rounds):
+    """`(state, cost, entries reset)` after a method and, where it recovers, `rounds` rounds of recovery."""
+    total, reset = Cost(), 0
+    for r, now in enumerate(unlearn(task, trained, name, **hp)):
+        total += now.cost
+        if r == 0:
+            reset = sum(int(m.sum()) for m in (now.mask or {}).values())
+        if find(name).recovery and r >= rounds:
+            break
+    return now.state, total, reset
