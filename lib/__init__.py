@@ -13,7 +13,6 @@ _HOME = {
     "rounds": "Cost Round average fedavg learning_rate one_round server_job",
     "metrics": "evaluate mia average_gap predict accuracy losses backdoor",
     "methods": "METHODS method unlearn recover defaults",
-    "theory": "fisher_information fisher_information_mc",
     "methods.ablation": "PERTURBATIONS choose",
     "store": "Store runs_root code_hash",
     "results": "to_rows rows save_results load_results summary cost_ratio differences by_seed option rounds_to_retrain",
@@ -23,7 +22,8 @@ _HOME = {
     "experiment": "History Trained open_store tasks train run runs described environment",
     "tracing": "MEASURES trace traces",
     "evidence": "STUDIES study studies study_table toy_flows lemma_numbers estimator_check",
-    "theory": "cka_profile cka_normalised unlearning_time flow_steps noisy_counterexample",
+    "theory": "fisher_information fisher_information_mc cka_profile cka_normalised unlearning_time flow_steps "
+              "noisy_counterexample",
     "panels": "labelled race strength tensors sweep normalised profiles flows contents recovered activations_moved "
               "variations",
     "bar": "progress",
