@@ -24,6 +24,11 @@ _HOME = {
     "plots": "style color curves training_curves versus_retrain gap_bars tradeoff lines clients_at_a_glance "
              "images save_figure",
     "experiment": "History Trained open_store tasks train run runs described environment",
+    "tracing": "MEASURES trace traces",
+    "evidence": "STUDIES study studies study_table toy_flows lemma_numbers estimator_check",
+    "theory": "cka_profile cka_normalised unlearning_time flow_steps noisy_counterexample",
+    "panels": "labelled race strength tensors sweep normalised profiles flows contents recovered activations_moved "
+              "variations",
     "bar": "progress",
     "access": "access_table derive_needs",
     "tis_metrics": "measure measure_all relative attack_nn attack_logistic target_classes headline best at_level",

@@ -98,6 +98,7 @@ KEYS = {name: Key(*row) for name, row in {
     "ablation_rounds": ("int", 10, [0, INF], "rounds after each of the ablations (04)"),
     "traced": ("names", [], None, "methods or labels whose gradients and distances are followed (04, 05)"),
     "trace_rounds": ("int", 10, [0, INF], "rounds for which they are followed (04, 05)"),
+    "studies": ("names", [], None, "measurements of the theory that are made (05)"),
     "cka_batch": ("int", 256, [4, INF], "images of a CKA batch (05)"),
     "spectral_batch": ("int", 64, [1, INF], "images of a gradient sample (05)"),
     "spectral_samples": ("int", 128, [2, INF], "gradient samples (05)"),
