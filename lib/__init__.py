@@ -13,10 +13,13 @@ _HOME = {
     "rounds": "Cost Round average fedavg learning_rate one_round server_job",
     "metrics": "evaluate mia average_gap predict accuracy losses backdoor",
     "methods": "METHODS method unlearn recover defaults",
+    "curvature": "select",
+    "methods.estimation": "put_back scores",
     "methods.ablation": "PERTURBATIONS choose",
     "store": "Store runs_root code_hash",
-    "results": "to_rows rows save_results load_results summary cost_ratio differences by_seed option rounds_to_retrain",
-    "report": "paper_table compare show show_access claim show_claims save_claims merge_claims",
+    "results": "to_rows rows save_results load_results summary cost_ratio differences by_seed each_run option "
+               "rounds_to_retrain",
+    "report": "paper_table compare show show_access number claim show_claims save_claims merge_claims",
     "plots": "style color curves training_curves versus_retrain gap_bars tradeoff lines clients_at_a_glance "
              "images save_figure",
     "experiment": "History Trained open_store tasks train run runs described environment",

@@ -2,6 +2,7 @@
 import itertools
 import math
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from .rounds import Cost
 from .store import code_hash, to_device
 from .tis_metrics import at_level, best, headline, measure_all, relative
 
+SILENT = SimpleNamespace(update=lambda *_: None)
 TIS_KEYS = ("partition", "clients", "forget", "forget_class", "targets", "mia", "mia_draws", "trim_epochs",
             "unlearn_rounds", "poison_label")
 
@@ -87,23 +89,24 @@ def anatomy(task, store, gamma=30.0, top=0.05):
     and `overlap_ratio`, the share of its reset entries that the exact scores reset too; and `latency_seconds`, what a
     request takes where the clients' curvature is at hand."""
     state, rows = train(task, store).state, []
+    kinds = ("ggn", "ggn_mc") if task.settings["curvature"] == "ggn" else (task.settings["curvature"],)
     found = {kind: tis(*(curvatures(task, store, state, kind)[0][w] for w in ("forget", "all")))
-             for kind in ("ggn", "ggn_mc")}
+             for kind in kinds}
     begin = time.perf_counter()
-    masks = {"ggn": select(found["ggn"], gamma)}
+    masks = {kinds[0]: select(found[kinds[0]], gamma)}
     took = time.perf_counter() - begin
-    masks["ggn_mc"] = select(found["ggn_mc"], gamma)
     for kind, score in found.items():
         held = [v.flatten().sort(descending=True).values for v in score.values()]
         part = sum(float(v[:math.ceil(top * len(v))].sum() / v.sum()) * len(v) for v in held if v.sum() > 0)
         values = {"top_ratio": part / sum(len(v) for v in held if v.sum() > 0)}
-        if kind == "ggn":
+        if kind == kinds[0]:
             values["latency_seconds"] = took
         else:
-            flat = [torch.cat([v.flatten() for v in found[k].values()]).double().argsort().argsort().double()
-                    for k in found]
+            masks[kind] = select(score, gamma)
+            flat = [torch.cat([v.flatten() for v in one.values()]).argsort().argsort().double()
+                    for one in found.values()]
             values["rank_correlation"] = float(torch.corrcoef(torch.stack(flat))[0, 1])
-            both = sum(int((masks["ggn"][k] & masks[kind][k]).sum()) for k in score)
+            both = sum(int((masks[kinds[0]][k] & masks[kind][k]).sum()) for k in score)
             values["overlap_ratio"] = both / max(1, sum(int(m.sum()) for m in masks[kind].values()))
         rows += [described(task) | {"method": "TIS-Reset", "variant": {"curvature": kind}, "stop": "last",
                                     "metric": k, "value": v} for k, v in values.items()]
@@ -123,7 +126,7 @@ def _points(task, store, trained, name, hp):
     def make():
         if name in ("Original", "Retrain"):
             count = s["unlearn_rounds"] if name == "Retrain" else 0
-            done = run(task, store, name, hp, count=count, every=max(1, count), trained=trained)
+            done = run(task, store, name, hp, count=count, every=max(1, count), trained=trained, bar=SILENT)
             last = done["curve"][-1]
             points = measure_all(task, [to_device(done["entry"].tensors("final"), task)])
             points[0] |= {"comm_bytes": last["bytes"], "comp_flops": last["flops"], "time": last["seconds"]}
