@@ -340,4 +340,5 @@ def estimate_flops(settings):
     n = (s["n_train"] or SIZES.get(s["dataset"], 50000)) * (1 - s["val_share"]) * s["local_epochs"]
     kept = 1 - (len(s["targets"]) / s["clients"] if s["forget"] == "clients" else 0.1)
     methods, ablations = ([find(name.split("/")[0]).recovery for name in s[k]] for k in ("methods", "ablations"))
-    return both * n * (s["rounds"] + kept * (s["unlearn_rounds"] * sum(methods) + s["ablation_rounds"] * sum(ablations)))
+    after = s["unlearn_rounds"] * sum(methods) + s["ablation_rounds"] * sum(ablations)
+    return both * n * (s["rounds"] + kept * after)

@@ -1,10 +1,14 @@
 """Sweeps over gamma, the share of the score that a reset removes: one curvature, one store entry, many points."""
 import itertools
+import math
+import time
 
 import numpy as np
+import torch
 
 from . import tis_metrics
 from .bar import progress
+from .curvature import select, tis
 from .experiment import ENGINE, described, run, train, training_key
 from .methods import defaults, estimation, find, unlearn
 from .rounds import Cost
@@ -53,6 +57,7 @@ def sweep(task, store, methods=None, bar=None):
     for name, known, points in out:
         for p in points:
             p |= relative(p, ends["Original"], ends["Retrain"])
+            p["nfs"] = p.get(place, float("nan"))
         chosen = best(points, place)
         base = described(task) | {"method": name}
         swept = "gamma" in points[0]
@@ -73,6 +78,35 @@ def sweeps(tasks, store, methods=None):
     show, done = progress(count, "sweeps"), itertools.count()
     rows = [row for t in tasks for row in sweep(t, store, methods, lambda text: show.update(next(done), text))]
     show.update(count, "all there")
+    return rows
+
+
+def anatomy(task, store, gamma=30.0, top=0.05):
+    """Rows for `lib.rows` about the scores: `top_ratio`, the share of a tensor's score in its `top` entries, averaged
+    over entries; for the sampled curvature `rank_correlation` with the exact scores (Spearman's, over all entries)
+    and `overlap_ratio`, the share of its reset entries that the exact scores reset too; and `latency_seconds`, what a
+    request takes where the clients' curvature is at hand."""
+    state, rows = train(task, store).state, []
+    found = {kind: tis(*(curvatures(task, store, state, kind)[0][w] for w in ("forget", "all")))
+             for kind in ("ggn", "ggn_mc")}
+    begin = time.perf_counter()
+    masks = {"ggn": select(found["ggn"], gamma)}
+    took = time.perf_counter() - begin
+    masks["ggn_mc"] = select(found["ggn_mc"], gamma)
+    for kind, score in found.items():
+        held = [v.flatten().sort(descending=True).values for v in score.values()]
+        part = sum(float(v[:math.ceil(top * len(v))].sum() / v.sum()) * len(v) for v in held if v.sum() > 0)
+        values = {"top_ratio": part / sum(len(v) for v in held if v.sum() > 0)}
+        if kind == "ggn":
+            values["latency_seconds"] = took
+        else:
+            flat = [torch.cat([v.flatten() for v in found[k].values()]).double().argsort().argsort().double()
+                    for k in found]
+            values["rank_correlation"] = float(torch.corrcoef(torch.stack(flat))[0, 1])
+            both = sum(int((masks["ggn"][k] & masks[kind][k]).sum()) for k in score)
+            values["overlap_ratio"] = both / max(1, sum(int(m.sum()) for m in masks[kind].values()))
+        rows += [described(task) | {"method": "TIS-Reset", "variant": {"curvature": kind}, "stop": "last",
+                                    "metric": k, "value": v} for k, v in values.items()]
     return rows
 
 

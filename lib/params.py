@@ -59,7 +59,7 @@ KEYS = {name: Key(*row) for name, row in {
     "forget_class": ("int?", None, [0, INF], "the class, for forget: class"),
     "forget_share": ("float?", None, [0, 1], "the share, for forget: share"),
     "joins": ("rounds", {}, [1, INF], "client: first round it takes part in"),
-    "poison_share": ("float", 1.0, [0, 1], "share of the targets' images that carry the trigger"),
+    "poison_share": ("float", 1.0, [0, 1], "share of the targets' images of other labels that get the trigger"),
     "poison_label": ("int?", None, [0, INF], "label of triggered images (null: no backdoor)"),
     # local training
     "lr": ("float", 0.01, [0, 100], "learning rate"),
@@ -98,6 +98,7 @@ KEYS = {name: Key(*row) for name, row in {
     "ablation_rounds": ("int", 10, [0, INF], "rounds after each of the ablations (04)"),
     "traced": ("names", [], None, "methods or labels whose gradients and distances are followed (04, 05)"),
     "trace_rounds": ("int", 10, [0, INF], "rounds for which they are followed (04, 05)"),
+    "studies": ("names", [], None, "measurements of the theory that are made (05)"),
     "cka_batch": ("int", 256, [4, INF], "images of a CKA batch (05)"),
     "spectral_batch": ("int", 64, [1, INF], "images of a gradient sample (05)"),
     "spectral_samples": ("int", 128, [2, INF], "gradient samples (05)"),

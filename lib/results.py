@@ -26,7 +26,7 @@ UNITS = {"avg_gap": "percent points", "avg_gap_of_means": "percent points", "mia
          "test_acc_all": "percent",
          "gamma_removal": "percent", "reset_params": "percent", "nta": "ratio", "nfs_target": "ratio",
          "nfs_mia": "ratio", "nta_rest": "ratio", "nta_at_0.9": "ratio", "distance": "ratio", "nfs_mia_nn": "ratio",
-         "nfs_mia_logistic": "ratio", "nfs_mia_balanced": "ratio", "mia_tis_nn": "percent",
+         "nfs": "ratio", "rank_correlation": "ratio", "nfs_mia_logistic": "ratio", "nfs_mia_balanced": "ratio", "mia_tis_nn": "percent",
          "mia_tis_logistic": "percent", "rtr": "ratio", "cka": "ratio", "time": "seconds", "seconds": "seconds",
          "t_unlearn": "learning_rate*steps"}
 SUFFIXES = {"_acc": "percent", "_loss": "nats", "_gap": "nats", "_bytes": "bytes", "_flops": "FLOPs",
@@ -36,7 +36,8 @@ LABELS = {"retain_acc": "retain accuracy", "forget_acc": "forget accuracy", "tes
           "avg_gap": "average gap", "avg_gap_of_means": "gap of means", "comm_bytes": "bytes", "comp_flops": "FLOPs",
           "comm_ratio": "bytes / Retrain", "comp_ratio": "FLOPs / Retrain", "storage_bytes": "stored bytes",
           "nta": "NTA", "nfs_target": "NFS (target)", "nfs_mia": "NFS (MIA)", "asr": "attack success",
-          "mia_acc": "MIA (paper's)", "nta_rest": "NTA, other classes", "nta_at_0.9": "NTA at NFS 0.9", "distance": "distance to (1, 1)", "mia_auc": "MIA, AUC",
+          "nfs": "NFS", "mia_acc": "MIA (paper's)", "nta_rest": "NTA, other classes",
+          "nta_at_0.9": "NTA at NFS 0.9", "distance": "distance to (1, 1)", "mia_auc": "MIA, AUC",
           "mia_tis_nn": "MIA (net)", "mia_tis_logistic": "MIA (logistic, in sample)",
           "backdoor_acc": "backdoor accuracy", "target_acc": "target accuracy", "reset_params": "parameters reset",
           "gamma_removal": "gamma", "t_unlearn": "time bound"}

@@ -25,7 +25,7 @@ def measure(task, state):
     """`(metrics, losses of the target's training images, losses of the test images)`, accuracies in percent.
 
     `target_acc`: on the test images of `target_classes`, where there are any, else on the target's training images
-    (TIS, 6.2.3); `rest_acc`: on the test images of the other classes.
+    (TIS, 6.2.3); `rest_acc`: on the test images of the other classes; `asr`, `backdoor_acc`: see `backdoor`.
     """
     labels, chosen = task.y_test, target_classes(task)
     logits = predict(task, state, images=task.x_test)
@@ -132,7 +132,8 @@ def relative(now, original, retrain):
 
 def headline(task):
     """The forgetting score that the paper's tables show: by the attack under IID, by target accuracy elsewhere."""
-    iid = task.settings["partition"] == "iid" and task.settings["forget"] != "class"
+    s = task.settings
+    iid = s["partition"] == "iid" and s["forget"] != "class" and s["poison_label"] is None
     return "nfs_mia" if iid or task.settings["forget"] == "share" else "nfs_target"
 
 

@@ -251,7 +251,7 @@ def guided(task, phi):
     labels, forget = task.y.clone(), task.indices("forget")
     net = task.load(phi)
     for part in forget.split(512):
-        labels[part] = net(task.inputs(task.x[part])).argmax(1)
+        labels[part] = net(task.inputs(task.x[part], marked=task.marks(part))).argmax(1)
     return [j._replace(labels=labels[j.indices]) for j in task.jobs("full")]
 
 
