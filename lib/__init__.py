@@ -32,7 +32,7 @@ _HOME = {
     "bar": "progress",
     "access": "access_table derive_needs",
     "tis_metrics": "measure measure_all relative attack_nn attack_logistic target_classes headline best at_level",
-    "gammas": "anatomy curvatures flatness sweep sweeps",
+    "gammas": "anatomy curvatures flatness sweeps",
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names.split()}
 __all__ = sorted(_WHERE)

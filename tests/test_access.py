@@ -65,10 +65,10 @@ def test_access_is_noticed(prepared):
         "init": (reads(lambda task, trained: trained.init["0.bias"]), {"init"}),
         "sizes": (shift(lambda task, trained: len(target(task))), set()),
     }
-    for name, (f, needs) in cases.items():
+    for name, (f, wanted) in cases.items():
         lib.method(f"test {name}", recovery=False)(f)
         try:
-            assert set(derive_needs(task, trained, f"test {name}")) == needs, name
+            assert set(derive_needs(task, trained, f"test {name}")) == wanted, name
         finally:
             del METHODS[f"test {name}"]
 
