@@ -25,14 +25,14 @@ _HOME = {
     "experiment": "History Trained open_store tasks train run runs described environment",
     "tracing": "MEASURES trace traces",
     "evidence": "STUDIES study studies study_table toy_flows lemma_numbers estimator_check",
-    "theory": "fisher_information fisher_information_mc cka_profile cka_normalised unlearning_time flow_steps "
-              "noisy_counterexample",
+    "theory": "cka_profile cka_normalised unlearning_time flow_steps noisy_counterexample fisher_information "
+              "fisher_information_mc loss_gradient",
     "panels": "labelled race strength tensors sweep normalised profiles flows contents recovered activations_moved "
               "variations",
     "bar": "progress",
     "access": "access_table derive_needs",
     "tis_metrics": "measure measure_all relative attack_nn attack_logistic target_classes headline best at_level",
-    "gammas": "anatomy curvatures sweep sweeps",
+    "gammas": "anatomy curvatures flatness sweeps",
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names.split()}
 __all__ = sorted(_WHERE)

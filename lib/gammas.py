@@ -12,7 +12,7 @@ from .bar import progress
 from .curvature import select, tis
 from .experiment import ENGINE, described, run, train, training_key
 from .methods import defaults, estimation, find, unlearn
-from .rounds import Cost
+from .rounds import Cost, fedavg
 from .store import code_hash, to_device
 from .tis_metrics import at_level, best, headline, measure_all, relative
 
@@ -111,6 +111,39 @@ def anatomy(task, store, gamma=30.0, top=0.05):
         rows += [described(task) | {"method": "TIS-Reset", "variant": {"curvature": kind}, "stop": "last",
                                     "metric": k, "value": v} for k, v in values.items()]
     return rows
+
+
+def flatness(task, store, repeats=8):
+    """Rows for `lib.rows`: do parameters move more where the loss is flat (TIS, eqs. 17 and 18)? The training is
+    repeated on bootstrap samples of every client's data, all else equal; `slope_flatness` is that of log variance
+    over log curvature, tensors centred (-1 by the paper, -2 if gradients varied alike), `rank_correlation` theirs."""
+    trained = train(task, store)
+    h = curvatures(task, store, trained.state, task.settings["curvature"])[0]["all"]
+    key = {"what": "flatness", "training": training_key(task), "repeats": repeats, "kind": task.settings["curvature"],
+           "code": code_hash(*ENGINE, estimation.compute_curvature, flatness)}
+
+    def make():
+        ends = []
+        for r in range(repeats):
+            gen = task.rng("bootstrap", r)
+            jobs = [j._replace(indices=j.indices[torch.randint(len(j.indices), (len(j.indices),), generator=gen)])
+                    for j in task.jobs("full")]
+            stream = fedavg(task, jobs, trained.init, phase="train", schedule=task.settings["schedule"])
+            ends.append(next(itertools.islice(stream, task.settings["rounds"] - 1, None)).state)
+        x, y = [], []
+        for k, v in h.items():
+            spread = torch.stack([e[k] for e in ends]).double().var(0).flatten()
+            good = (spread > 0) & (v.flatten() > 0)
+            if good.sum() > 2:
+                for out, t in ((x, v.flatten()[good].double().log()), (y, spread[good].log())):
+                    out.append(t - t.mean())
+        x, y = torch.cat(x), torch.cat(y)
+        ranks = torch.stack([t.argsort().argsort().double() for t in (x, y)])
+        return store.save("flatness", key, {"slope_flatness": float(x @ y / (x @ x)),
+                                            "rank_correlation": float(torch.corrcoef(ranks)[0, 1])})
+    record = store.get("flatness", key, make).record
+    return [described(task) | {"method": "Original", "variant": {"repeats": repeats}, "stop": "last", "metric": k,
+                               "value": v} for k, v in record.items()]
 
 
 def _points(task, store, trained, name, hp):

@@ -26,8 +26,10 @@ UNITS = {"avg_gap": "percent points", "avg_gap_of_means": "percent points", "mia
          "test_acc_all": "percent",
          "gamma_removal": "percent", "reset_params": "percent", "nta": "ratio", "nfs_target": "ratio",
          "nfs_mia": "ratio", "nta_rest": "ratio", "nta_at_0.9": "ratio", "distance": "ratio", "nfs_mia_nn": "ratio",
-         "nfs": "ratio", "rank_correlation": "ratio", "nfs_mia_logistic": "ratio", "nfs_mia_balanced": "ratio",
-         "mia_tis_nn": "percent", "mia_tis_logistic": "percent", "rtr": "ratio", "cka": "ratio", "time": "seconds", "seconds": "seconds",
+         "nfs": "ratio", "rank_correlation": "ratio", "slope_flatness": "ratio", "nfs_mia_logistic": "ratio",
+         "nfs_mia_balanced": "ratio",
+         "mia_tis_nn": "percent", "mia_tis_logistic": "percent", "rtr": "ratio", "cka": "ratio", "time": "seconds",
+         "seconds": "seconds",
          "t_unlearn": "learning_rate*steps"}
 SUFFIXES = {"_acc": "percent", "_loss": "nats", "_gap": "nats", "_bytes": "bytes", "_flops": "FLOPs",
             "_ratio": "ratio", "_auc": "ratio", "_norm": "norm", "_seconds": "seconds"}

@@ -8,7 +8,7 @@ from conftest import same, tiny
 from torch.func import functional_call
 
 import lib
-from lib import curvature, gammas, tis_metrics
+from lib import curvature, gammas, theory, tis_metrics
 from lib.experiment import Trained
 from lib.methods import estimation, needs
 from lib.params import Bad
@@ -72,7 +72,8 @@ def test_the_score_is_one_where_the_target_is_everything():
     score = estimation.scores(task, task.init("a"))[0]
     h = estimation.curvature_of(task, task.init("a"))[0]["all"]
     for k, v in score.items():
-        assert torch.allclose(v[h[k] > 0], torch.ones_like(v[h[k] > 0])) and (v[h[k] <= 0] == 0).all() and (h[k] > 0).any()
+        live = h[k] > 0
+        assert torch.allclose(v[live], torch.ones_like(v[live])) and (v[~live] == 0).all() and live.any()
 
 
 def test_the_score_stays_between_zero_and_its_bound_and_ignores_the_losss_scale(task, trained):
@@ -118,6 +119,14 @@ def test_other_scores_choose_other_entries(task, trained):
     assert not any(same(a, b) for i, a in enumerate(masks) for b in masks[:i])
     h = estimation.curvature_of(task, trained.state)[0]
     assert same(masks[1], curvature.select(h["forget"], 30.0))
+
+
+def test_the_shift_score_is_the_dropped_term_of_the_fisher_information(task, trained):
+    found, cost = estimation.scores(task, trained.state, score="shift")
+    h, forget = estimation.curvature_of(task, trained.state)[0]["all"], task.indices("forget")
+    gradient = theory.loss_gradient(task.load(trained.state), task.inputs(task.x[forget]), task.y[forget])
+    assert all(torch.allclose(found[k], theory.shift_score(gradient[k], h[k])) for k in h)
+    assert cost.bytes == 5 * 4 * task.parameters
 
 
 @pytest.mark.parametrize("hp,word", [({"reset": "one"}, "zero"), ({"curvature": "gnn"}, "ggn"),
