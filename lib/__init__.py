@@ -23,7 +23,7 @@ _HOME = {
     "tracing": "MEASURES trace traces",
     "evidence": "STUDIES study studies study_table toy_flows lemma_numbers estimator_check pick "
                 "bound_table",
-    "theory": "cka_profile cka_normalised unlearning_time flow_steps noisy_counterexample",
+    "theory": "cka_profile cka_normalised unlearning_time flow_steps gradient_flow noisy_counterexample",
     "panels": "labelled race strength tensors growth normalised profiles flows contents recovered activations_moved "
               "variations",
     "bar": "progress",
