@@ -105,7 +105,8 @@ if [ -n "$test" ]; then     # an empty store: else nbval would only read what an
     trap 'rm -rf "$FU_RUNS"' EXIT
     set -- tests "$@"
     [ ! -d notebooks ] || set -- --nbval-lax --nbval-current-env notebooks "$@"
-    "$PY" -m pytest -q "$@"
+    cores=$("$PY" -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')
+    "$PY" -m pytest -q -n "${jobs:-$cores}" --dist loadfile "$@"
     exit
 fi
 

@@ -51,7 +51,7 @@ def search(profile, only=None, methods=None):
     store, out = lib.open_store(profile), []
     for name, (flat, candidates) in plan(profile, only).items():
         task = lib.make_task({**flat, "every": 10**6}, SEED, name).on_validation()
-        reference = lib.run(task, store, "Retrain")["curve"][-1]
+        reference = lib.run(task, store, "Retrain", count=flat["rounds"])["curve"][-1]
         for method in methods or candidates:
             tried = []
             for hp in candidates[method]:

@@ -13,23 +13,26 @@ _HOME = {
     "rounds": "Cost Round average fedavg learning_rate one_round server_job",
     "metrics": "evaluate mia average_gap predict accuracy losses backdoor",
     "methods": "METHODS method unlearn recover defaults",
+    "curvature": "select",
+    "methods.estimation": "put_back scores",
     "methods.ablation": "PERTURBATIONS choose",
     "store": "Store runs_root code_hash",
-    "results": "to_rows rows save_results load_results summary cost_ratio differences by_seed rounds_to_retrain",
-    "report": "paper_table compare show show_access claim show_claims save_claims merge_claims",
+    "results": "to_rows rows save_results load_results summary cost_ratio differences by_seed each_run option "
+               "rounds_to_retrain",
+    "report": "paper_table compare show show_access number claim show_claims save_claims merge_claims",
     "plots": "style color curves training_curves versus_retrain gap_bars tradeoff lines clients_at_a_glance "
              "images save_figure",
     "experiment": "History Trained open_store tasks train run runs described environment",
     "tracing": "MEASURES trace traces",
-    "evidence": "STUDIES study studies study_table toy_flows lemma_numbers estimator_check pick "
-                "bound_table",
-    "theory": "cka_profile cka_normalised unlearning_time flow_steps gradient_flow noisy_counterexample",
+    "evidence": "STUDIES study studies study_table toy_flows lemma_numbers estimator_check pick bound_table",
+    "theory": "cka_profile cka_normalised unlearning_time flow_steps gradient_flow noisy_counterexample "
+              "fisher_information fisher_information_mc loss_gradient",
     "panels": "labelled race strength tensors growth normalised profiles flows contents recovered activations_moved "
               "variations",
     "bar": "progress",
     "access": "access_table derive_needs",
     "tis_metrics": "measure measure_all relative attack_nn attack_logistic target_classes headline best at_level",
-    "gammas": "curvatures sweep sweeps",
+    "gammas": "anatomy curvatures flatness sweeps",
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names.split()}
 __all__ = sorted(_WHERE)

@@ -1,16 +1,22 @@
 """Sweeps over gamma, the share of the score that a reset removes: one curvature, one store entry, many points."""
 import itertools
+import math
+import time
+from types import SimpleNamespace
 
 import numpy as np
+import torch
 
 from . import tis_metrics
 from .bar import progress
+from .curvature import select, tis
 from .experiment import ENGINE, described, run, train, training_key
 from .methods import defaults, estimation, find, unlearn
-from .rounds import Cost
+from .rounds import Cost, fedavg
 from .store import code_hash, to_device
 from .tis_metrics import at_level, best, headline, measure_all, relative
 
+SILENT = SimpleNamespace(update=lambda *_: None)
 TIS_KEYS = ("partition", "clients", "forget", "forget_class", "targets", "mia", "mia_draws", "trim_epochs",
             "unlearn_rounds", "poison_label")
 
@@ -53,6 +59,7 @@ def sweep(task, store, methods=None, bar=None):
     for name, known, points in out:
         for p in points:
             p |= relative(p, ends["Original"], ends["Retrain"])
+            p["nfs"] = p.get(place, float("nan"))
         chosen = best(points, place)
         base = described(task) | {"method": name}
         swept = "gamma" in points[0]
@@ -76,6 +83,69 @@ def sweeps(tasks, store, methods=None):
     return rows
 
 
+def anatomy(task, store, gamma=30.0, top=0.05):
+    """Rows for `lib.rows` about the scores: `top_ratio`, the share of a tensor's score in its `top` entries, averaged
+    over entries; for the sampled curvature `rank_correlation` with the exact scores (Spearman's, over all entries)
+    and `overlap_ratio`, the share of its reset entries that the exact scores reset too; and `latency_seconds`, what a
+    request takes where the clients' curvature is at hand."""
+    state, rows = train(task, store).state, []
+    kinds = ("ggn", "ggn_mc") if task.settings["curvature"] == "ggn" else (task.settings["curvature"],)
+    found = {kind: tis(*(curvatures(task, store, state, kind)[0][w] for w in ("forget", "all")))
+             for kind in kinds}
+    begin = time.perf_counter()
+    masks = {kinds[0]: select(found[kinds[0]], gamma)}
+    took = time.perf_counter() - begin
+    for kind, score in found.items():
+        held = [v.flatten().sort(descending=True).values for v in score.values()]
+        part = sum(float(v[:math.ceil(top * len(v))].sum() / v.sum()) * len(v) for v in held if v.sum() > 0)
+        values = {"top_ratio": part / sum(len(v) for v in held if v.sum() > 0)}
+        if kind == kinds[0]:
+            values["latency_seconds"] = took
+        else:
+            masks[kind] = select(score, gamma)
+            flat = [torch.cat([v.flatten() for v in one.values()]).argsort().argsort().double()
+                    for one in found.values()]
+            values["rank_correlation"] = float(torch.corrcoef(torch.stack(flat))[0, 1])
+            both = sum(int((masks[kinds[0]][k] & masks[kind][k]).sum()) for k in score)
+            values["overlap_ratio"] = both / max(1, sum(int(m.sum()) for m in masks[kind].values()))
+        rows += [described(task) | {"method": "TIS-Reset", "variant": {"curvature": kind}, "stop": "last",
+                                    "metric": k, "value": v} for k, v in values.items()]
+    return rows
+
+
+def flatness(task, store, repeats=8):
+    """Rows for `lib.rows`: do parameters move more where the loss is flat (TIS, eqs. 17 and 18)? The training is
+    repeated on bootstrap samples of every client's data, all else equal; `slope_flatness` is that of log variance
+    over log curvature, tensors centred (-1 by the paper, -2 if gradients varied alike), `rank_correlation` theirs."""
+    trained = train(task, store)
+    h = curvatures(task, store, trained.state, task.settings["curvature"])[0]["all"]
+    key = {"what": "flatness", "training": training_key(task), "repeats": repeats, "kind": task.settings["curvature"],
+           "code": code_hash(*ENGINE, estimation.compute_curvature, flatness)}
+
+    def make():
+        ends = []
+        for r in range(repeats):
+            gen = task.rng("bootstrap", r)
+            jobs = [j._replace(indices=j.indices[torch.randint(len(j.indices), (len(j.indices),), generator=gen)])
+                    for j in task.jobs("full")]
+            stream = fedavg(task, jobs, trained.init, phase="train", schedule=task.settings["schedule"])
+            ends.append(next(itertools.islice(stream, task.settings["rounds"] - 1, None)).state)
+        x, y = [], []
+        for k, v in h.items():
+            spread = torch.stack([e[k] for e in ends]).double().var(0).flatten()
+            good = (spread > 0) & (v.flatten() > 0)
+            if good.sum() > 2:
+                for out, t in ((x, v.flatten()[good].double().log()), (y, spread[good].log())):
+                    out.append(t - t.mean())
+        x, y = torch.cat(x), torch.cat(y)
+        ranks = torch.stack([t.argsort().argsort().double() for t in (x, y)])
+        return store.save("flatness", key, {"slope_flatness": float(x @ y / (x @ x)),
+                                            "rank_correlation": float(torch.corrcoef(ranks)[0, 1])})
+    record = store.get("flatness", key, make).record
+    return [described(task) | {"method": "Original", "variant": {"repeats": repeats}, "stop": "last", "metric": k,
+                               "value": v} for k, v in record.items()]
+
+
 def _points(task, store, trained, name, hp):
     """The measured points of one method, from the store."""
     s, f, known = task.settings, find(name), defaults(name)
@@ -89,7 +159,7 @@ def _points(task, store, trained, name, hp):
     def make():
         if name in ("Original", "Retrain"):
             count = s["unlearn_rounds"] if name == "Retrain" else 0
-            done = run(task, store, name, hp, count=count, every=max(1, count), trained=trained)
+            done = run(task, store, name, hp, count=count, every=max(1, count), trained=trained, bar=SILENT)
             last = done["curve"][-1]
             points = measure_all(task, [to_device(done["entry"].tensors("final"), task)])
             points[0] |= {"comm_bytes": last["bytes"], "comp_flops": last["flops"], "time": last["seconds"]}

@@ -39,7 +39,8 @@ def _settings(df):
     words = ["dataset", "model", "distribution", "scenario"]
     one = df.drop_duplicates("setting")
     even = one["distribution"].str.partition("_")[0].map({"preferential": 0, "dirichlet": 1, "iid": 2}).fillna(3)
-    one = one.assign(even=even).sort_values(["dataset", "even", "distribution", "setting"], kind="stable")
+    one = one.assign(even=even, data=one["dataset"].str.split(" (", regex=False).str[0])
+    one = one.sort_values(["data", "even", "distribution", "setting"], kind="stable")
     used = [c for c in words if one[c].nunique() > 1] or words[:2]
     title = one[used].apply(lambda r: ", ".join(v for v in r if v), axis=1)
     title = title.str.replace("dirichlet_", "Dirichlet ").str.replace(r"\biid\b", "IID", regex=True)

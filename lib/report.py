@@ -110,8 +110,10 @@ def show(df, caption="", metrics=None, stop="oracle"):
     found = list(dict.fromkeys(df["metric"]))
     metrics = [m for m in metrics or list(LABELS) + found if m in found]
     metrics = list(dict.fromkeys(metrics))
-    lines = [c for c in ("setting", "dataset", "model", "distribution", "scenario", "round") if c in df
-             and df[c].nunique() > 1] + ["method"] + (["variant"] if (df["variant"] != "").any() else [])
+    told = ("setting", "round") if "setting" in df and df["setting"].nunique() > 1 else (
+        "dataset", "model", "distribution", "scenario", "round")  # a setting has one of each
+    lines = [c for c in told if c in df and df[c].nunique() > 1] + ["method"]
+    lines += ["variant"] if (df["variant"] != "").any() else []
     main = "ours" if paper else "mean"
     cells, best = {}, {}
     for m in metrics:

@@ -26,8 +26,10 @@ UNITS = {"avg_gap": "percent points", "avg_gap_of_means": "percent points", "mia
          "test_acc_all": "percent",
          "gamma_removal": "percent", "reset_params": "percent", "nta": "ratio", "nfs_target": "ratio",
          "nfs_mia": "ratio", "nta_rest": "ratio", "nta_at_0.9": "ratio", "distance": "ratio", "nfs_mia_nn": "ratio",
-         "nfs_mia_logistic": "ratio", "nfs_mia_balanced": "ratio", "mia_tis_nn": "percent",
-         "mia_tis_logistic": "percent", "rtr": "ratio", "cka": "ratio", "time": "seconds", "seconds": "seconds",
+         "nfs": "ratio", "rank_correlation": "ratio", "slope_flatness": "ratio", "nfs_mia_logistic": "ratio",
+         "nfs_mia_balanced": "ratio",
+         "mia_tis_nn": "percent", "mia_tis_logistic": "percent", "rtr": "ratio", "cka": "ratio", "time": "seconds",
+         "seconds": "seconds",
          "t_unlearn": "learning_rate*steps"}
 SUFFIXES = {"_acc": "percent", "_loss": "nats", "_gap": "nats", "_bytes": "bytes", "_flops": "FLOPs",
             "_ratio": "ratio", "_auc": "ratio", "_norm": "norm", "_seconds": "seconds"}
@@ -36,8 +38,12 @@ LABELS = {"retain_acc": "retain accuracy", "forget_acc": "forget accuracy", "tes
           "avg_gap": "average gap", "avg_gap_of_means": "gap of means", "comm_bytes": "bytes", "comp_flops": "FLOPs",
           "comm_ratio": "bytes / Retrain", "comp_ratio": "FLOPs / Retrain", "storage_bytes": "stored bytes",
           "nta": "NTA", "nfs_target": "NFS (target)", "nfs_mia": "NFS (MIA)", "asr": "attack success",
-          "mia_acc": "MIA (paper's)", "nta_rest": "NTA, other classes", "nta_at_0.9": "NTA at NFS 0.9", "distance": "distance to (1, 1)", "mia_auc": "MIA, AUC",
-          "mia_tis_nn": "MIA (net)", "mia_tis_logistic": "MIA (logistic, in sample)",
+          "nfs": "NFS", "mia_acc": "MIA (paper's)", "nta_rest": "NTA, other classes",
+          "nta_at_0.9": "NTA at NFS 0.9", "distance": "distance to (1, 1)", "mia_auc": "MIA, AUC",
+          "nfs_mia_nn": "NFS (net)", "nfs_mia_logistic": "NFS (logistic)", "nfs_mia_balanced": "NFS (MIA)",
+          "top_ratio": "score in the top 5 %", "rank_correlation": "rank correlation",
+          "overlap_ratio": "overlap of the resets", "latency_seconds": "latency, seconds",
+          "time": "seconds", "rtr": "RTR", "mia_tis_nn": "MIA (net)", "mia_tis_logistic": "MIA (logistic, in sample)",
           "backdoor_acc": "backdoor accuracy", "target_acc": "target accuracy", "reset_params": "parameters reset",
           "gamma_removal": "gamma", "t_unlearn": "time bound"}
 METHOD_ORDER = ("Original", "Retrain", "FT", "FedEraser", "FUKD", "PGD", "MoDE", "FCU", "RandL", "GA", "BadT",
@@ -291,6 +297,13 @@ def by_seed(df, metric, stop="oracle"):
     name = (part["method"] + " " + part["variant"]).str.strip()
     keys = ["setting", "seed"] + (["round"] if stop == "curve" else [])
     return part.assign(name=name).pivot(index=keys, columns="name", values="value").rename_axis(columns=None)
+
+
+def each_run(df, method, stop="oracle", **options):
+    """One row per (distribution, setting, seed), one column per metric, of the rows with exactly these options in their
+    variant: `each_run(df, "TIS-Reset", reset="zero")`."""
+    part = df[(df["method"] == method) & (df["stop"] == stop) & (df["variant"] == variant(options))]
+    return part.pivot(index=["distribution", "setting", "seed"], columns="metric", values="value")
 
 
 def rounds_to_retrain(df, within=2.0, metrics=("retain_acc", "test_acc")):

@@ -4,8 +4,8 @@ import torch
 from conftest import tiny
 
 import lib
-from lib.methods import METHODS
 from lib.access import derive_needs, without_forget
+from lib.methods import METHODS, needs
 
 # methods whose task differs: {name: (settings, arguments)}
 TASKS = {}
@@ -25,14 +25,18 @@ def prepared(tmp_path_factory):
     return get
 
 
-@pytest.mark.parametrize("name", sorted(METHODS))
-def test_declared_needs_are_those_derived(prepared, name):
-    changes, hp = TASKS.get(name, ({}, {}))
+CASES = [(name, {}) for name in sorted(METHODS)] + [
+    (name, dict([option])) for name in sorted(METHODS) for option in METHODS[name].also]
+
+
+@pytest.mark.parametrize("name,hp", CASES, ids=[f"{name} {hp or ''}" for name, hp in CASES])
+def test_declared_needs_are_those_derived(prepared, name, hp):
+    changes, more = TASKS.get(name, ({}, {}))
     task, trained = prepared(**changes)
-    declared = set(METHODS[name].needs)
+    declared = set(needs(name, **hp))
     if len(task.clients) == 1 or task.settings["forget"] != "clients":
         declared.discard("target")
-    assert set(derive_needs(task, trained, name, hp)) == declared
+    assert set(derive_needs(task, trained, name, {**more, **hp})) == declared
 
 
 def test_access_is_noticed(prepared):
@@ -61,10 +65,10 @@ def test_access_is_noticed(prepared):
         "init": (reads(lambda task, trained: trained.init["0.bias"]), {"init"}),
         "sizes": (shift(lambda task, trained: len(target(task))), set()),
     }
-    for name, (f, needs) in cases.items():
+    for name, (f, wanted) in cases.items():
         lib.method(f"test {name}", recovery=False)(f)
         try:
-            assert set(derive_needs(task, trained, f"test {name}")) == needs, name
+            assert set(derive_needs(task, trained, f"test {name}")) == wanted, name
         finally:
             del METHODS[f"test {name}"]
 

@@ -8,8 +8,10 @@ from conftest import same, tiny
 from torch import nn
 
 import lib
+from lib.methods.federated import guided
 from lib.params import Bad
 from lib.rounds import Worker, one_round
+from lib.tis_metrics import headline
 
 BOX = ((-2, -2), (-3, -3), (-2, -4), (-4, -2))
 
@@ -192,3 +194,18 @@ def test_choosing_on_validation_uses_no_test_image():
 def test_impossible_backdoors_are_refused(changes, words):
     with pytest.raises(Bad, match=words):
         poisoned(**changes)
+
+
+def test_a_sweep_measures_the_attack_and_chooses_by_the_targets_accuracy(store):
+    task = poisoned(gammas=[50], rounds=2, unlearn_rounds=1, history="none")
+    rows = lib.sweep(task, store, {"TIS-Reset": {}})
+    assert {(r["method"], r["metric"]) for r in rows} >= {(m, k) for m in ("Original", "Retrain", "TIS-Reset")
+                                                          for k in ("asr", "backdoor_acc")}
+    assert headline(task) == "nfs_target" and headline(tiny()) == "nfs_mia"
+
+
+def test_modes_teacher_labels_what_the_net_sees():
+    task = spelled(Obeys(poisoned().white))
+    (job,) = task.jobs("forget")
+    labels = torch.cat([j.labels for j in guided(task, {}) if j.client == 1])
+    assert (labels[task.marks(job.indices)] == 9).all() and task.marks(job.indices).any()

@@ -92,41 +92,20 @@ def test_with_nothing_to_forget_it_is_fine_tuning_where_it_should_be(name, hp):
     assert same(stream(task, model, name, 4, **hp)[-1].state, ft) == (name != "l1-sparse")
 
 
-# -- who sees what ---------------------------------------------------------------------------------------------------
-
-def touched(name, **hp):
-    """What a method fails without: forget data full of NaN with labels out of range, no init, no history, no target."""
-    task = tiny()
-    model, out = train(task, 1), set()
-    spoiled = tiny()
-    spoiled.x[task.indices("forget")] = float("nan")
-    spoiled.y[task.indices("forget")] = task.classes
-    absent = tiny()
-    jobs = absent.jobs
-    object.__setattr__(absent, "jobs", lambda which, r=None: [] if which == "forget" else
-                       [j for j in jobs(which, r) if j.client not in task.targets])
-    clean = stream(task, model, name, 4, **hp)[-1].state
-    for need, t, m in (("forget", spoiled, model), ("init", task, Trained(None, model.state, None, [])),
-                       ("target", absent, model)):
-        try:
-            if not same(stream(t, m, name, 4, **hp)[-1].state, clean):
-                out.add(need)
-        except (lib.Bad, IndexError, TypeError, AttributeError):
-            out.add(need)
-    return out
-
-
-@pytest.mark.parametrize("name", ["FT", "NoT", *OURS])
-def test_declared_needs_are_the_derived_ones(name):
-    assert set(lib.METHODS[name].needs) == touched(name)
-
-
 @pytest.mark.parametrize("name", ["RandL", "BadT"])
 def test_true_labels_of_the_forget_data_are_not_used(trained, name):
     task = tiny(**ONE)
     clean = stream(task, trained, name, 3)[-1].state
     task.y[task.indices("forget")] = task.classes
     assert same(stream(task, trained, name, 3)[-1].state, clean)
+
+
+def test_retrain_follows_the_schedule_of_training():
+    task = tiny(**{**ONE, "forget_share": 0.0, "schedule": ["cosine", 0.1, 0.0, 4]})
+    start = task.init("train")
+    whole = list(islice(lib.fedavg(task, "full", start, phase="train", schedule=task.settings["schedule"]), 4))
+    again = list(islice(lib.unlearn(task, None, "Retrain", name="train"), 5))
+    assert same(again[-1].state, whole[-1].state) and not same(again[-1].state, again[-2].state)
 
 
 # -- RandL -----------------------------------------------------------------------------------------------------------

@@ -66,7 +66,8 @@ def unlearn(task, trained, method_name, /, **hp):
 def recover(task, last):
     """FedAvg on the retained data from a round's state, under its mask; its `then` may name jobs, phase and schedule.
 
-    Entries that the mask freezes are not sent. Every round that comes out holds in `then` what it takes to go on from it: it is a checkpoint.
+    Entries that the mask freezes are not sent. Every round that comes out holds in `then` what it takes to go on from
+    it: it is a checkpoint.
     """
     then = {"jobs": "retain", "phase": "recover", "schedule": None, "round": 0, **(last.then or {})}
     stream = fedavg(task, then["jobs"], last.state, phase=then["phase"], start=then["round"], mask=last.mask,

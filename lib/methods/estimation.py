@@ -3,11 +3,11 @@ import hashlib
 import time
 
 import torch
+from torch.nn.functional import cross_entropy
 
 from ..curvature import diagonals, mean, random_like, select, tis
 from ..params import Bad, nearest
 from ..rounds import BYTES, Cost, Round
-from ..theory import loss_gradient, shift_score
 from . import method
 
 KINDS = {"ggn": "ggn_exact", "ggn_mc": "ggn_mc", "hessian": "hessian"}
@@ -70,12 +70,14 @@ def scores(task, state, kind="ggn", path="auto", score="tis"):
         raise Bad(f"score: {score!r} is not known; {nearest(score, SCORES, 'score')}")
     h, cost = curvature_of(task, state, kind, path)
     if score == "shift":
-        begin, indices = time.perf_counter(), task.indices("forget")
-        x = task.inputs(task.x[indices], marked=task.marks(indices))
-        gradient = loss_gradient(task.load(state), x, task.y[indices])
+        begin, net, indices = time.perf_counter(), task.load(state), task.indices("forget")
+        loss = sum(cross_entropy(net(x), y, reduction="sum") for x, y in task.batches(indices)) / len(indices)
+        names, params = zip(*net.named_parameters())
+        gradient = dict(zip(names, torch.autograd.grad(loss, params)))
         sent = BYTES * task.parameters * len(task.targets)
         cost += Cost(sent, len(indices) * task.flops[1], time.perf_counter() - begin)
-        return {k: shift_score(gradient[k], v) for k, v in h["all"].items()}, cost
+        return {k: torch.where(v > 0, gradient[k] ** 2 / torch.where(v > 0, v, 1), 0)
+                for k, v in h["all"].items()}, cost
     return (tis(h["forget"], h["all"]) if score == "tis" else h["forget"]), cost
 
 

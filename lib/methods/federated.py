@@ -25,7 +25,7 @@ def retrain(task, trained, *, name="retrain"):
     name: names the initialisation and the randomness. Another name is an independent Retrain, whose gap is the noise
     floor of every comparison; "train", with nothing to forget, repeats the original run bit for bit.
     """
-    yield Round(task.init(name), then={"phase": name})
+    yield Round(task.init(name), then={"phase": name, "schedule": task.settings["schedule"]})
 
 
 def at(lr, schedule):
