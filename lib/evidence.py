@@ -198,7 +198,8 @@ def variation(task, store):
     for width in (4, 16, 64):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(task.rng("width", width).initial_seed() % 2**63)
-            fresh = nn.Conv2d(layer.in_channels, width, layer.kernel_size, layer.stride, layer.padding)
+            fresh = nn.Conv2d(layer.in_channels, width, layer.kernel_size, layer.stride, layer.padding,
+                              bias=False)     # a bias alone would tell Y from -Y
         with torch.no_grad():
             outputs["fresh", width] = fresh.to(x)(x).flatten(1)
     for (kind, width), y in outputs.items():
@@ -211,13 +212,13 @@ def variation(task, store):
 
 @study
 def jacobians(task, store):
-    """Theorem 3, C2: norm of d output / d tensor after negating weight and bias over before, quantiles over inputs."""
+    """Theorem 3, C2: norm of d output / d tensor after negating weight and bias, over that before; quantiles."""
     state, x = experiment.train(task, store).state, task.inputs(task.x_test[:64])
     model, (_, names) = task.load(state), first_names(task.model)
     before, after = (theory.jacobian_norms(model, x, s) for s in (None, {n: -state[n] for n in names}))
     for place, n in enumerate(before):
         for q in (0.1, 0.5, 0.9):
-            value = float(after[n].quantile(q) / before[n].quantile(q).clamp(min=1e-30))
+            value = float((after[n] / before[n].clamp(min=1e-30)).quantile(q))
             yield {"method": "NoT", "variant": {"tensor": n, "place": place, "quantile": q},
                    "metric": "jacobian_ratio", "value": value}
 

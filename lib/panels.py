@@ -3,7 +3,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.colors import LogNorm
-from matplotlib.ticker import EngFormatter, LogFormatterSciNotation
+from matplotlib.ticker import EngFormatter
 
 from .look import COLORS, GOAL, bare, color, grid, legend, line, note, proxy
 from .params import Bad
@@ -256,7 +256,7 @@ def activations_moved(df):
         ax.axvline(1 - 1 / np.pi, color="#666666", ls=":")
         bare(ax, names)
         ax.set(title=setting.replace("_", " "), xlim=(0, 1.25), xlabel="distance of the activations / largest")
-    legend(fig, [proxy("largest possible", **GOAL),
+    legend(fig, [proxy("largest at equal norm", **GOAL),
                  proxy("fresh Gaussian weights, $1-1/\\pi$", color="#666666", ls=":")])
     note(fig, part, many="dots: seeds")
     return fig
@@ -285,8 +285,7 @@ def variations(df):
             row[1].plot([r[0.1], r[0.9]], [y, y], color="#8DA0CB", lw=5, solid_capstyle="round")
             row[1].plot(r[0.5], y, "o", color="#111111", ms=5)
         row[1].axvline(1, **GOAL)
-        row[1].set(xscale="log", title="Jacobian norm, after / before", xlabel="quantiles 10, 50, 90 % over images")
-        row[1].xaxis.set_minor_formatter(LogFormatterSciNotation(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
+        row[1].set(title="Jacobian norm, after / before", xlabel="quantiles 10, 50, 90 % over images")
         bare(row[1], [n for _, n in wide.index])
     legend(fig, [proxy("joint, by a classifier", color="#7570B3", marker="o"), proxy("mean of single units",
            color="#E6AB02", marker="o"), proxy("trained layer", color="#777777", marker="*", ls="", ms=13)])
