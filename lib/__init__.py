@@ -24,10 +24,10 @@ _HOME = {
              "images save_figure",
     "experiment": "History Trained open_store tasks train run runs described environment",
     "tracing": "MEASURES trace traces",
-    "evidence": "STUDIES study studies study_table toy_flows lemma_numbers estimator_check",
-    "theory": "cka_profile cka_normalised unlearning_time flow_steps noisy_counterexample fisher_information "
-              "fisher_information_mc loss_gradient",
-    "panels": "labelled race strength tensors sweep normalised profiles flows contents recovered activations_moved "
+    "evidence": "STUDIES study studies study_table toy_flows lemma_numbers estimator_check pick bound_table",
+    "theory": "cka_profile cka_normalised unlearning_time flow_steps gradient_flow noisy_counterexample "
+              "fisher_information fisher_information_mc loss_gradient",
+    "panels": "labelled race strength tensors growth normalised profiles flows contents recovered activations_moved "
               "variations",
     "bar": "progress",
     "access": "access_table derive_needs",

@@ -11,7 +11,7 @@ from .methods import find
 from .models import first_layer
 from .params import Bad, nearest
 from .bar import progress
-from .results import rows as to_table
+from .results import option, rows as to_table
 from .spectrum import alpha_at, content, el_karoui, gradient_matrix, index_sets, sample_eigenvalues
 from .store import code_hash
 
@@ -198,7 +198,8 @@ def variation(task, store):
     for width in (4, 16, 64):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(task.rng("width", width).initial_seed() % 2**63)
-            fresh = nn.Conv2d(layer.in_channels, width, layer.kernel_size, layer.stride, layer.padding)
+            fresh = nn.Conv2d(layer.in_channels, width, layer.kernel_size, layer.stride, layer.padding,
+                              bias=False)     # a bias alone would tell Y from -Y
         with torch.no_grad():
             outputs["fresh", width] = fresh.to(x)(x).flatten(1)
     for (kind, width), y in outputs.items():
@@ -211,13 +212,13 @@ def variation(task, store):
 
 @study
 def jacobians(task, store):
-    """Theorem 3, C2: norm of d output / d tensor after negating weight and bias over before, quantiles over inputs."""
+    """Theorem 3, C2: norm of d output / d tensor after negating weight and bias, over that before; quantiles."""
     state, x = experiment.train(task, store).state, task.inputs(task.x_test[:64])
     model, (_, names) = task.load(state), first_names(task.model)
     before, after = (theory.jacobian_norms(model, x, s) for s in (None, {n: -state[n] for n in names}))
     for place, n in enumerate(before):
         for q in (0.1, 0.5, 0.9):
-            value = float(after[n].quantile(q) / before[n].quantile(q).clamp(min=1e-30))
+            value = float((after[n] / before[n].clamp(min=1e-30)).quantile(q))
             yield {"method": "NoT", "variant": {"tensor": n, "place": place, "quantile": q},
                    "metric": "jacobian_ratio", "value": value}
 
@@ -324,3 +325,27 @@ def estimator_check(rng, q=400):
                         "raw": alpha_at(values, np.ones(q), 0.95),
                         "corrected": alpha_at(*el_karoui(values, n, q), 0.95)})
     return out
+
+
+# ---------------------------------------------------------------- reading the rows
+
+def pick(table, metric, **wanted):
+    """Values of one metric where columns, or words in `variant`, are as wanted; indexed by (setting, seed, method)
+    and by the other words."""
+    part = table[table["metric"] == metric]
+    for key, value in wanted.items():
+        have = part[key] if key in part else option(part, key)
+        part = part[have == value]
+    other = [k for k in ("layer", "place", "when", "to", "spectrum", "init", "beta", "change", "width", "kind", "tensor", "at",
+                         "quantile") if k not in wanted and part["variant"].str.contains(rf"(?:^|;){k}=").any()]
+    part = part.assign(**{k: option(part, k) for k in other})
+    return part.set_index(["setting", "seed", "method", *other])["value"]
+
+
+def bound_table(table):
+    """Table 3: least time, steps, the time used and the neglected noise, FT and NoT beside each other, mean of seeds."""
+    names = {"t_unlearn": "least time", "t_steps": "least steps", "used_ratio": "least time / time used",
+             "loss_gap": "gap at the start", "gap_gradient_norm": "L", "room": "room", "noise_A": "noise A"}
+    part = table[table["metric"].isin(names)]
+    wide = part.pivot_table(index=["setting", "method"], columns="metric", values="value")
+    return wide[list(names)].rename(columns=names)

@@ -17,6 +17,7 @@ from .store import code_hash, to_device
 from .tis_metrics import at_level, best, headline, measure_all, relative
 
 SILENT = SimpleNamespace(update=lambda *_: None)
+SWEPT = ("test_acc", "target_acc", "mia_acc", "nta", "nfs", "reset_params", "asr", "backdoor_acc")
 TIS_KEYS = ("partition", "clients", "forget", "forget_class", "targets", "mia", "mia_draws", "trim_epochs",
             "unlearn_rounds", "poison_label")
 
@@ -40,8 +41,9 @@ def sweep(task, store, methods=None, bar=None):
     """Rows for `lib.rows`: every method of the settings, those with an argument `gamma` at each of `gammas`.
 
     A method with an argument `draw` is averaged over `random_draws` draws; recovery lasts `trim_epochs` rounds,
-    Retrain's `unlearn_rounds`. A sweep's points have stop `last` and `gamma` in their variant; the one nearest to
-    (1, 1) comes again with stop `oracle`, its `gamma_removal`, its `distance` and `nta_at_0.9`.
+    Retrain's `unlearn_rounds`. A sweep's points have stop `last`, `gamma` in their variant and the metrics `SWEPT`; the
+    one nearest to (1, 1) comes again with stop `oracle` and all metrics, its `gamma_removal`, `distance` and
+    `nta_at_0.9`.
     """
     methods, out, ends = methods or task.settings["methods"], [], {}
     trained = train(task, store)
@@ -66,7 +68,7 @@ def sweep(task, store, methods=None, bar=None):
         for p in points:
             variant = known | ({"gamma": p["gamma"]} if swept else {})
             rows += [base | {"variant": variant, "metric": k, "value": v} for k, v in p.items()
-                     if k not in ("gamma", "distance")]
+                     if k in SWEPT or not swept and k != "distance"]
         oracle = {k: v for k, v in chosen.items() if k != "gamma"}
         oracle |= {"gamma_removal": chosen["gamma"], "nta_at_0.9": at_level(points, place)} if swept else {}
         oracle["rtr"] = chosen["time"] / ends["Retrain"]["time"]

@@ -3,7 +3,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.colors import LogNorm
-from matplotlib.ticker import EngFormatter, LogFormatterSciNotation
+from matplotlib.ticker import EngFormatter
 
 from .look import COLORS, GOAL, bare, color, grid, legend, line, note, proxy
 from .params import Bad
@@ -48,25 +48,25 @@ def race(df, groups, metrics=("avg_gap", "forget_acc", "retain_acc"), until=None
     part = df[(df["stop"] == "curve") & df["metric"].isin(metrics)]
     if part.empty:
         raise Bad(f"race: no curve of {' or '.join(metrics)}")
-    for row, (title, (setting, names)) in zip(axes, groups.items()):
+    for i, (row, (title, (setting, names))) in enumerate(zip(axes, groups.items())):
         drawn, last = looks(names), until.get(setting) if isinstance(until, dict) else until
         for ax, metric in zip(row, metrics):
             here = part[(part["setting"] == setting) & (part["metric"] == metric)]
             here = here[here["round"] <= last] if last else here
             for name in names:
                 s = here[here["method"] == name].groupby("round")["value"].agg(["mean", "min", "max"])
-                top = name == "NoT"
-                ax.plot(s.index, s["mean"], **drawn[name] | {"lw": 2.8 if top else 1.8, "ms": 4, "zorder": 4 + top})
+                look = {"lw": 2.8 if name == "NoT" else 1.8, "ms": 4, "zorder": 5 if name in COLORS else 4}
+                ax.plot(s.index, s["mean"], **drawn[name] | look)
                 ax.fill_between(s.index, s["min"], s["max"], color=drawn[name]["color"], alpha=0.12, lw=0)
             end = reference(df)[lambda r: (r["setting"] == setting) & (r["metric"] == metric)]["value"].mean()
             if np.isfinite(end) and not metric.endswith(("_gap", "_norm")):
                 ax.axhline(end, **GOAL)
-            ax.set(title=words(metric) if row is axes[0] else "", yscale="log" if metric in log else "linear")
+            ax.set(title="" if i else words(metric), yscale="log" if metric in log else "linear")
             if metric in log:
                 ax.yaxis.set_minor_formatter(plt.NullFormatter())
             if metric == "avg_gap":
                 ax.set_ylim(bottom=0)
-            ax.set_xlabel("round of recovery" if row is axes[-1] else "")
+            ax.set_xlabel("round of recovery" if i == len(groups) - 1 else "")
         row[0].set_ylabel(title, fontweight="bold")
         handles = [proxy(n, **drawn[n] | {"lw": 2.2, "ms": 5}) for n in names]
         handles += [proxy("Retrain, at its end", **GOAL)] * (REFERENCE in set(df["method"]))
@@ -122,7 +122,7 @@ def tensors(df, names, setting, suffix=":gradient_norm", base=None, at=0):
     return fig
 
 
-def sweep(df, x, xlabel, metrics, stop="oracle", methods=None):
+def growth(df, x, xlabel, metrics, stop="oracle", methods=None):
     """Metrics (a panel each) over a column `x`; line = mean, dots = seeds."""
     part = pd.concat([df[df["stop"] == stop], cost_ratio(df, stop).assign(**{x: np.nan})])
     part = part[part[x].notna() & part["metric"].isin(metrics)]
@@ -165,7 +165,7 @@ def profiles(df):
     panels = [("CKA, before recovery", part, "before"), ("CKA, after recovery", part, "after"),
               ("normalised, before", scaled, "before"), ("normalised, after", scaled, "after")]
     fig, axes = grid(len(settings), 4, width=3.0, height=2.6)
-    for row, setting in zip(axes, settings):
+    for i, (row, setting) in enumerate(zip(axes, settings)):
         for ax, (title, table, when) in zip(row, panels):
             here = table[(table["setting"] == setting) & (table["when"] == when)]
             ticks = here.drop_duplicates("place").sort_values("place")
@@ -174,7 +174,7 @@ def profiles(df):
                 ax.plot(mean.index, mean["mean"], **line(m, lw=2.8 if m == "NoT" else 1.8, ms=5))
                 ax.fill_between(mean.index, mean["min"], mean["max"], color=color(m), alpha=0.12, lw=0)
             ax.set_xticks(ticks["place"], ticks["layer"], rotation=40, ha="right")
-            ax.set(title=title if row is axes[0] else "", ylim=(min(-0.1, here["value"].min()), 1.05))
+            ax.set(title="" if i else title, ylim=(min(-0.1, here["value"].min()), 1.05))
         row[0].set_ylabel(setting.replace("_", " "), fontweight="bold")
     legend(fig, [proxy(m, **line(m, lw=2.2, ms=6)) for m in ("Retrain", "FT", "NoT")])
     note(fig, part, "similarity to the original model; 1 = the same", "band: smallest to largest seed")
@@ -206,7 +206,7 @@ def contents(df):
     part = part.assign(who=part["method"] + part["init"].map(lambda v: f", {v}" if isinstance(v, str) else ""))
     settings, kinds = list(dict.fromkeys(part["setting"])), ("raw", "corrected")
     fig, axes = grid(len(settings), 2, width=4.2, height=2.9)
-    for row, setting in zip(axes, settings):
+    for i, (row, setting) in enumerate(zip(axes, settings)):
         for ax, kind in zip(row, kinds):
             here = part[(part["setting"] == setting) & (part["kind"] == kind)]
             for who, g in here.groupby("who"):
@@ -216,8 +216,8 @@ def contents(df):
                 ax.plot(s.index, s["mean"], **look)
                 ax.fill_between(s.index, s["min"], s["max"], color=color(m), alpha=0.12, lw=0)
             ax.axhline(0.95, color="#999999", lw=0.8)
-            ax.set(title=f"{kind} spectrum" if row is axes[0] else "", ylim=(0, 1.03), xlim=(0, 1),
-                   xlabel="share of eigenvalues, largest first" if row is axes[-1] else "")
+            ax.set(title="" if i else f"{kind} spectrum", ylim=(0, 1.03), xlim=(0, 1),
+                   xlabel="share of eigenvalues, largest first" if i == len(settings) - 1 else "")
         row[0].set_ylabel(f"{setting.replace('_', ' ')}\nshare of the variance")
     legend(fig, [proxy("NoT before recovery", color=color("NoT"), lw=2.6), proxy("Retrain before training",
            color=color(REFERENCE), lw=1.8), proxy("another fresh net", color=color(REFERENCE), lw=1.8, ls="--")])
@@ -256,7 +256,7 @@ def activations_moved(df):
         ax.axvline(1 - 1 / np.pi, color="#666666", ls=":")
         bare(ax, names)
         ax.set(title=setting.replace("_", " "), xlim=(0, 1.25), xlabel="distance of the activations / largest")
-    legend(fig, [proxy("largest possible", **GOAL),
+    legend(fig, [proxy("largest at equal norm", **GOAL),
                  proxy("fresh Gaussian weights, $1-1/\\pi$", color="#666666", ls=":")])
     note(fig, part, many="dots: seeds")
     return fig
@@ -285,8 +285,7 @@ def variations(df):
             row[1].plot([r[0.1], r[0.9]], [y, y], color="#8DA0CB", lw=5, solid_capstyle="round")
             row[1].plot(r[0.5], y, "o", color="#111111", ms=5)
         row[1].axvline(1, **GOAL)
-        row[1].set(xscale="log", title="Jacobian norm, after / before", xlabel="quantiles 10, 50, 90 % over images")
-        row[1].xaxis.set_minor_formatter(LogFormatterSciNotation(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
+        row[1].set(title="Jacobian norm, after / before", xlabel="quantiles 10, 50, 90 % over images")
         bare(row[1], [n for _, n in wide.index])
     legend(fig, [proxy("joint, by a classifier", color="#7570B3", marker="o"), proxy("mean of single units",
            color="#E6AB02", marker="o"), proxy("trained layer", color="#777777", marker="*", ls="", ms=13)])

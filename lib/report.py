@@ -239,7 +239,7 @@ def save_claims(profile, notebook, claims):
 def merge_claims(where):
     """All <notebook>.claims.csv of one folder of results in the papers' order, with a column `notebook`; a claim that
     none of them tests is there too, as `not yet`."""
-    found = [pd.read_csv(p, dtype={"value": str}, keep_default_na=False).assign(notebook=p.name.split(".")[0])
+    found = [pd.read_csv(p, dtype={"value": str, "place": str}, keep_default_na=False).assign(notebook=p.name.split(".")[0])
              for p in sorted(Path(where).glob("*.claims.csv"))]
     texts = claim_texts()["claim"]
     done = {i for f in found for i in f["id"]}

@@ -231,9 +231,22 @@ def to_csv(df):
     return text.to_csv(index=False, lineterminator="\n")
 
 
+def thin(df, points=12):
+    """The rows fit to be kept: of each curve about `points` rounds, first and last among them, without losses and
+    costs; the other stops whole."""
+    curve = df["stop"] == "curve"
+    run = ["setting", "method", "variant", "seed"]
+    place = df[curve].groupby(run)["round"].rank("dense").astype(int)
+    last = place.groupby([df.loc[curve, c] for c in run]).transform("max")
+    step = np.ceil(last / points).astype(int)
+    chosen = ((place - 1) % step == 0) | (place == last)
+    wanted = ~df.loc[curve, "metric"].str.contains("_(?:loss|bytes|flops)$") | df.loc[curve, "metric"].str.match("train|test")
+    return df[~curve | (chosen & wanted).reindex(df.index, fill_value=False)]
+
+
 def save_results(profile, notebook, df, device="cpu", dtype="float32", **meta):
-    """Write <notebook>.csv, <notebook>.timing.csv (seconds) and <notebook>.meta.json; returns the first path."""
-    df = check(df, profile, notebook)
+    """Write <notebook>.csv (curves thinned, see `thin`), <notebook>.timing.csv (seconds) and <notebook>.meta.json."""
+    df = thin(check(df, profile, notebook))
     timing = df["metric"].isin(TIMING) | (df["unit"] == "seconds")
     seeds = sorted({int(s) for s in df["seed"]})
     about = {"profile": profile, "notebook": notebook, "device": str(device), "dtype": str(dtype), "seeds": seeds,

@@ -54,10 +54,13 @@ def gap(task, trained, state):
 
 
 def noise(task, trained, state, batches=24):
-    """Rate of the noise term A that NoT neglects (eq. 87), from minibatch gradients and the Gauss-Newton diagonal."""
+    """Rate of the noise term A that NoT neglects (eq. 87), from minibatch gradients and the Gauss-Newton diagonal.
+
+    A step of all clients at once is one of a batch as large as theirs together."""
     (x, y), recipe, model = some(task, "retain", 1000), task.recipe, task.load(state)
+    size = min(recipe.batch_size * len(task.jobs("retain")), len(x))
     everything = [torch.arange(sum(p.numel() for p in model.parameters()))]
-    G = next(gradient_matrix(model, x, y, min(recipe.batch_size, len(x)), batches, everything, task.rng("noise")))
+    G = next(gradient_matrix(model, x, y, size, batches, everything, task.rng("noise")))
     h = diagonal(model, x, y, kind="ggn_mc", rng=task.rng("noise", "labels"))
     flat = torch.cat([h[n].flatten() for n, _ in model.named_parameters()]).cpu().numpy()
     return {"noise_rate": noise_term(G, flat, recipe.lr / (1 - recipe.momentum))}

@@ -198,7 +198,7 @@ def test_impossible_backdoors_are_refused(changes, words):
 
 def test_a_sweep_measures_the_attack_and_chooses_by_the_targets_accuracy(store):
     task = poisoned(gammas=[50], rounds=2, unlearn_rounds=1, history="none")
-    rows = lib.sweep(task, store, {"TIS-Reset": {}})
+    rows = lib.sweeps([task], store, {"TIS-Reset": {}})
     assert {(r["method"], r["metric"]) for r in rows} >= {(m, k) for m in ("Original", "Retrain", "TIS-Reset")
                                                           for k in ("asr", "backdoor_acc")}
     assert headline(task) == "nfs_target" and headline(tiny()) == "nfs_mia"

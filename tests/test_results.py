@@ -181,7 +181,8 @@ def test_files_are_deterministic_complete_and_read_back(two_seeds, tmp_path, mon
     assert path == tmp_path / "quick/results/02.csv" and path.read_bytes() == first
     assert first.splitlines()[0].decode() == ",".join(results.COLUMNS)
     assert sorted(p.name for p in path.parent.iterdir()) == ["02.csv", "02.meta.json", "02.timing.csv"]
-    back, wanted = results.load_results("quick", "02"), odd[odd.metric != "seconds"].reset_index(drop=True)
+    costs = (odd.stop == "curve") & odd.metric.isin(["comm_bytes", "comp_flops"])
+    back, wanted = results.load_results("quick", "02"), odd[(odd.metric != "seconds") & ~costs].reset_index(drop=True)
     pd.testing.assert_frame_equal(back, wanted, rtol=1e-9, check_dtype=False)
     timing = results.load_results("quick", "02", timing=True)
     assert set(timing.metric) == {"seconds"} and set(timing.stop) == {"last", "oracle"}
@@ -189,6 +190,16 @@ def test_files_are_deterministic_complete_and_read_back(two_seeds, tmp_path, mon
     assert meta["n"] == 2 and meta["seeds"] == [0, 1] and meta["dtype"] == "float64" and meta["numpy"]
     with pytest.raises(Bad, match="03.csv"):
         results.load_results("quick", "03")
+
+
+def test_kept_curves_are_thin_but_whole_at_both_ends():
+    curve = [{"round": r, "bytes": r, "flops": r, "forget_acc": 50.0, "retain_loss": 1.0} for r in range(31)]
+    run = {"setting": "a", "dataset": "digits", "model": "m", "distribution": "iid", "scenario": "client-wise",
+           "method": "FT", "variant": "", "seed": 0, "curve": curve}
+    kept = results.thin(results.to_rows("quick", "02", [run]), points=12)
+    kept_curve = kept[kept.stop == "curve"]
+    assert set(kept_curve.metric) == {"forget_acc"} and kept_curve["round"].tolist() == list(range(0, 31, 3))
+    assert set(kept[kept.stop == "last"].metric) == {"forget_acc", "retain_loss", "comm_bytes", "comp_flops"}
 
 
 # ---------------------------------------------------------------- the papers' side
