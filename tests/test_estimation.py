@@ -367,7 +367,8 @@ def test_flatness_finds_a_slope_and_keeps_it(store, monkeypatch):
 def test_a_row_for_each_run():
     task = {"dataset": "d", "model": "m", "distribution": "iid", "scenario": "client-wise", "seed": 0}
     records = [task | {"setting": s, "method": "TIS-Reset", "variant": v, "stop": "oracle", "metric": "nta", "value": x}
-               for s, v, x in (("a", {"reset": "zero"}, 1.0), ("a", {"reset": "init"}, 2.0), ("b", {"reset": "zero"}, 3.0))]
+               for s, v, x in (("a", {"reset": "zero"}, 1.0), ("a", {"reset": "init"}, 2.0),
+                               ("b", {"reset": "zero"}, 3.0))]
     df = lib.rows(records, profile="quick", notebook="07")
     found = lib.each_run(df, "TIS-Reset", reset="zero")
     assert found.nta.to_dict() == {("iid", "a", 0): 1.0, ("iid", "b", 0): 3.0}
