@@ -353,3 +353,23 @@ def test_the_anatomy_of_the_scores(store):
     assert exact["top_ratio"] == pytest.approx(sum(part) / sum(map(len, held.values())))
     assert 0.05 < exact["top_ratio"] < 1 and exact["latency_seconds"] > 0
     assert 0.2 < sampled["rank_correlation"] < 1 and 0 < sampled["overlap_ratio"] <= 1
+
+
+def test_flatness_finds_a_slope_and_keeps_it(store, monkeypatch):
+    task = tiny(**SMALL, rounds=2, unlearn_rounds=2)
+    rows = gammas.flatness(task, store, repeats=3)
+    values = {r["metric"]: r["value"] for r in rows}
+    assert set(values) == {"slope_flatness", "rank_correlation"} and -1 <= values["rank_correlation"] <= 1
+    monkeypatch.setattr(gammas, "fedavg", None)  # the store serves it again
+    assert {r["metric"]: r["value"] for r in gammas.flatness(task, store, repeats=3)} == values
+
+
+def test_a_row_for_each_run():
+    task = {"dataset": "d", "model": "m", "distribution": "iid", "scenario": "client-wise", "seed": 0}
+    records = [task | {"setting": s, "method": "TIS-Reset", "variant": v, "stop": "oracle", "metric": "nta", "value": x}
+               for s, v, x in (("a", {"reset": "zero"}, 1.0), ("a", {"reset": "init"}, 2.0),
+                               ("b", {"reset": "zero"}, 3.0))]
+    df = lib.rows(records, profile="quick", notebook="07")
+    found = lib.each_run(df, "TIS-Reset", reset="zero")
+    assert found.nta.to_dict() == {("iid", "a", 0): 1.0, ("iid", "b", 0): 3.0}
+    assert lib.each_run(df, "TIS-Reset").empty

@@ -57,6 +57,11 @@ def test_compute_cells_need_no_display(path):
         assert not re.search(r"matplotlib|plt\.|display\(|show\(|save_figure", source), source
 
 
+def test_compute_cells_run_for_any_one_setting(path):
+    for source in tagged(path, "compute"):  # a job has one setting; a cell that names another would fail there
+        assert not re.search(r"""(?<![.\w])settings\[["']\w+["']\]""", source), source
+
+
 def test_the_outputs_are_there_and_clean(path):
     assert path.stat().st_size < 700_000
     assert any(c["outputs"] for c in code(path))
