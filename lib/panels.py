@@ -12,8 +12,11 @@ from .results import LABELS, METHOD_ORDER, REFERENCE, cost_ratio, option, refere
 # For labels that are no methods of their own; none of them is a method's colour.
 PALETTE = ("#1B9E77", "#D95F02", "#7570B3", "#E7298A", "#66A61E", "#A6761D", "#E6AB02", "#666666", "#17BECF", "#8DA0CB")
 MARKS = "osDv^P<>Xh"
-WORDS = {"retain_loss": "loss on retained data (nats)", "gradient_norm": "gradient norm, retained data",
-         "distance_norm": "distance from the trained model", "deeper_distance_norm": "the same, deeper layers only",
+# These labels have the same colour in every figure.
+FIXED = ("re-initialise", "noise 0.3", "noise 1", "noise 3", "mirror", "mirror upside down", "turn 90", "turn 180",
+         "conv1 + conv2", "conv1 + conv2 + head")
+WORDS = {"retain_loss": "loss on retained data (nats)", "gradient_norm": "gradient norm",
+         "distance_norm": "distance from before", "deeper_distance_norm": "of it, deeper layers",
          "avg_gap": "average gap (points)", "comm_bytes": "data sent", "comp_flops": "computation"}
 
 
@@ -34,8 +37,8 @@ def words(metric):
 def looks(names):
     """{label: how it is drawn}: methods as everywhere, other labels from a palette of their own, in order."""
     others = [n for n in names if n not in COLORS]
-    own = {n: {"color": PALETTE[i % 10], "marker": MARKS[i % 10], "ls": ("-", "--")[i > 9]}
-           for i, n in enumerate(others)}
+    place = {n: FIXED.index(n) if n in FIXED else i for i, n in enumerate(others)}
+    own = {n: {"color": PALETTE[i % 10], "marker": MARKS[i % 10], "ls": ("-", "--")[i > 9]} for n, i in place.items()}
     return {n: own.get(n) or line(n) for n in names}
 
 
