@@ -18,6 +18,7 @@ TEXT = [c for c in COLUMNS if c not in ("seed", "round", "value")]
 KEY = [c for c in COLUMNS if c not in ("value", "unit")]
 GROUP = ("setting", "dataset", "model", "distribution", "scenario", "method", "variant")
 STOPS = ("oracle", "last", "curve")
+ROWS = 7000  # of a committed table: about a megabyte
 GAP = ("retain_acc", "forget_acc", "test_acc", "mia")
 REFERENCE = "Retrain"
 RENAME = {"bytes": "comm_bytes", "flops": "comp_flops"}
@@ -251,7 +252,11 @@ def thin(df, points=12):
 
 def save_results(profile, notebook, df, device="cpu", dtype="float32", **meta):
     """Write <notebook>.csv (curves thinned, see `thin`), <notebook>.timing.csv (seconds) and <notebook>.meta.json."""
-    df = thin(check(df, profile, notebook))
+    whole, points = check(df, profile, notebook), 12
+    df = thin(whole)
+    while len(df) > ROWS and points > 3:
+        points -= 3
+        df = thin(whole, points)
     timing = df["metric"].isin(TIMING) | (df["unit"] == "seconds")
     seeds = sorted({int(s) for s in df["seed"]})
     about = {"profile": profile, "notebook": notebook, "device": str(device), "dtype": str(dtype), "seeds": seeds,
