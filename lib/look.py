@@ -41,7 +41,7 @@ def style():
 
 
 def save_figure(fig, profile, name):
-    """Write <name>.png among the profile's figures: the same figure gives the same bytes. Returns the path."""
+    """Write <name>.png among the profile's figures: the same figure gives the same bytes."""
     from PIL import Image
     raw, small = io.BytesIO(), io.BytesIO()
     fig.savefig(raw, format="png", bbox_inches="tight", metadata={"Software": None})

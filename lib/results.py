@@ -227,13 +227,16 @@ def write(path, data):
 def to_csv(df):
     text = df.copy()
     if "value" in df and df["value"].dtype.kind == "f":
-        text["value"] = [f"{v:.10g}" for v in df["value"]]
+        text["value"] = [f"{v:.8g}" for v in df["value"]]
     return text.to_csv(index=False, lineterminator="\n")
 
 
 def thin(df, points=12):
     """The rows fit to be kept: of each curve about `points` rounds, first and last among them, without losses and
-    costs; the other stops whole."""
+    costs; of a sweep over more than `points` gammas every tenth, as ratios; the other stops whole."""
+    gamma = option(df, "gamma")
+    swept = (df["stop"] == "last") & gamma.notna() & (gamma.groupby(df["setting"]).transform("nunique") > points)
+    df = df[~(swept & ((gamma % 10 != 0) | df["metric"].isin(["test_acc", "target_acc", "mia_acc", "reset_params"])))]
     curve = df["stop"] == "curve"
     run = ["setting", "method", "variant", "seed"]
     place = df[curve].groupby(run)["round"].rank("dense").astype(int)

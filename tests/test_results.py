@@ -183,7 +183,7 @@ def test_files_are_deterministic_complete_and_read_back(two_seeds, tmp_path, mon
     assert sorted(p.name for p in path.parent.iterdir()) == ["02.csv", "02.meta.json", "02.timing.csv"]
     costs = (odd.stop == "curve") & odd.metric.isin(["comm_bytes", "comp_flops"])
     back, wanted = results.load_results("quick", "02"), odd[(odd.metric != "seconds") & ~costs].reset_index(drop=True)
-    pd.testing.assert_frame_equal(back, wanted, rtol=1e-9, check_dtype=False)
+    pd.testing.assert_frame_equal(back, wanted, rtol=1e-7, check_dtype=False)
     timing = results.load_results("quick", "02", timing=True)
     assert set(timing.metric) == {"seconds"} and set(timing.stop) == {"last", "oracle"}
     meta = json.loads((path.parent / "02.meta.json").read_text())
