@@ -371,4 +371,6 @@ def select(profile, only=None):
             raise Bad(f"{source}: {number} has no setting {setting!r}; {nearest(setting, books[number], 'setting')}")
         chosen = [setting] if setting else books[number]
         out.setdefault(number, {}).update({s: books[number][s] for s in chosen})
+    if not out:
+        raise Bad(f"--only {only!r} names nothing; name notebooks or settings, as {next(iter(books))}")
     return out

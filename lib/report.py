@@ -164,7 +164,7 @@ def markdown(df, metrics, stops=("oracle", "last")):
 
 
 README = {"02": ("A client leaves", ["forget_acc", "mia", "avg_gap", "comm_ratio"]),
-          "06": ("Centralised: a random tenth is forgotten", ["forget_acc", "mia", "avg_gap", "comp_ratio"]),
+          "06": ("Centralised", ["forget_acc", "mia", "avg_gap", "comp_ratio"]),
           "09": ("A backdoor is to be forgotten", ["asr", "backdoor_acc", "test_acc"])}
 
 
@@ -177,7 +177,7 @@ def readme(profile):
         df = load_results(profile, notebook, where=where)
         for setting, part in df.groupby("setting", sort=True):
             first, n = part.iloc[0], part["seed"].nunique()
-            out.append(f"**{title}** ({first['dataset']}, {first['model']}; notebook {notebook}; mean ± sd, n = {n} "
+            out.append(f"**{title}** (`{setting}`: {first['dataset']}, {first['model']}; notebook {notebook}; mean ± sd, n = {n} "
                        f"seeds)\n\n" + markdown(part, metrics))
     if (where / "claims.csv").exists():
         counts = pd.read_csv(where / "claims.csv")["verdict"].value_counts()

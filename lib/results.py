@@ -233,17 +233,19 @@ def to_csv(df):
 
 def thin(df, points=12):
     """The rows fit to be kept: of each curve about `points` rounds, first and last among them, without losses and
-    costs; of a sweep over more than `points` gammas every tenth, as ratios; the other stops whole."""
+    costs; of a sweep over more than `points` gammas 20, 40, 60, 80 and the fixed 30, as ratios; the rest whole."""
     gamma = option(df, "gamma")
     swept = (df["stop"] == "last") & gamma.notna() & (gamma.groupby(df["setting"]).transform("nunique") > points)
-    df = df[~(swept & ((gamma % 10 != 0) | df["metric"].isin(["test_acc", "target_acc", "mia_acc", "reset_params"])))]
+    aside = df["metric"].isin(["test_acc", "target_acc", "mia_acc", "reset_params"]) | (gamma % 20 != 0) & (gamma != 30)
+    df = df[~(swept & aside)]
     curve = df["stop"] == "curve"
     run = ["setting", "method", "variant", "seed"]
     place = df[curve].groupby(run)["round"].rank("dense").astype(int)
     last = place.groupby([df.loc[curve, c] for c in run]).transform("max")
     step = np.ceil(last / points).astype(int)
     chosen = ((place - 1) % step == 0) | (place == last)
-    wanted = ~df.loc[curve, "metric"].str.contains("_(?:loss|bytes|flops)$") | df.loc[curve, "metric"].str.match("train|test")
+    metric = df.loc[curve, "metric"]
+    wanted = ~metric.str.contains("_(?:loss|bytes|flops)$") | metric.str.match("train|test")
     return df[~curve | (chosen & wanted).reindex(df.index, fill_value=False)]
 
 

@@ -124,3 +124,8 @@ def test_nothing_here_imports_torch():
     code = "import lib, lib.run, lib.nb, lib.publish, sys; lib.params.load('quick'); print('torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, text=True, capture_output=True)
     assert out.stdout.strip() == "False", out.stderr
+
+
+def test_an_empty_selection_is_one_sentence():
+    with pytest.raises(Bad, match="names nothing"):
+        select(load("quick"), ",")
