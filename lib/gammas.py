@@ -122,7 +122,7 @@ def flatness(task, store, repeats=8):
     trained = train(task, store)
     h = curvatures(task, store, trained.state, task.settings["curvature"])[0]["all"]
     key = {"what": "flatness", "training": training_key(task), "repeats": repeats, "kind": task.settings["curvature"],
-           "code": code_hash(*ENGINE, estimation.compute_curvature, flatness)}
+           "code": code_hash(*ENGINE, estimation.compute_curvature, slope)}
 
     def make():
         ends = []
@@ -132,20 +132,24 @@ def flatness(task, store, repeats=8):
                     for j in task.jobs("full")]
             stream = fedavg(task, jobs, trained.init, phase="train", schedule=task.settings["schedule"])
             ends.append(next(itertools.islice(stream, task.settings["rounds"] - 1, None)).state)
-        x, y = [], []
-        for k, v in h.items():
-            spread = torch.stack([e[k] for e in ends]).double().var(0).flatten()
-            good = (spread > 0) & (v.flatten() > 0)
-            if good.sum() > 2:
-                for out, t in ((x, v.flatten()[good].double().log()), (y, spread[good].log())):
-                    out.append(t - t.mean())
-        x, y = torch.cat(x), torch.cat(y)
-        ranks = torch.stack([t.argsort().argsort().double() for t in (x, y)])
-        return store.save("flatness", key, {"slope_flatness": float(x @ y / (x @ x)),
-                                            "rank_correlation": float(torch.corrcoef(ranks)[0, 1])})
+        return store.save("flatness", key, slope(h, ends))
     record = store.get("flatness", key, make).record
     return [described(task) | {"method": "Original", "variant": {"repeats": repeats}, "stop": "last", "metric": k,
                                "value": v} for k, v in record.items()]
+
+
+def slope(h, ends):
+    """Slope and rank correlation of log variance over `ends` against log curvature, over all entries of all tensors."""
+    x, y = [], []
+    for k, v in h.items():
+        spread = torch.stack([e[k] for e in ends]).double().var(0).flatten()
+        good = (spread > 0) & (v.flatten() > 0)
+        if good.sum() > 2:
+            for out, t in ((x, v.flatten()[good].double().log()), (y, spread[good].log())):
+                out.append(t - t.mean())
+    x, y = torch.cat(x), torch.cat(y)
+    ranks = torch.stack([t.argsort().argsort().double() for t in (x, y)])
+    return {"slope_flatness": float(x @ y / (x @ x)), "rank_correlation": float(torch.corrcoef(ranks)[0, 1])}
 
 
 def _points(task, store, trained, name, hp):

@@ -216,8 +216,11 @@ def tradeoff(df, x="nfs_target", y="nta", key="gamma", stop="last", label=(10, 3
     part = _need(df, stop, [x, y], "tradeoff").assign(key=lambda d: option(d, key))
     part = part[part["key"].notna()]
     settings, names = _settings(part), _methods(part)
-    fig, axes = grid(1, len(settings), width=3.6, height=3.6)
-    for ax, (setting, title) in zip(axes[0], settings):
+    wide = len(settings) if len(settings) <= 4 else 3 if len(settings) % 3 == 0 else 4
+    fig, axes = grid(-(-len(settings) // wide), wide, width=3.6, height=3.6)
+    for ax in axes.flat[len(settings):]:
+        ax.set_visible(False)
+    for ax, (setting, title) in zip(axes.flat, settings):
         here = part[part["setting"] == setting]
         ax.plot(1, 1, "*", color=COLORS[REFERENCE], ms=15, zorder=6)
         ax.annotate("Retrain", (1, 1), (-6, 9), textcoords="offset points", ha="center", fontsize=9)
@@ -234,11 +237,12 @@ def tradeoff(df, x="nfs_target", y="nta", key="gamma", stop="last", label=(10, 3
             for k in set(label) & set(mean.index) if m == names[-1] else ():
                 ax.annotate(f"{k:g}", (mean[x][k], mean[y][k]), (5, 5), textcoords="offset points", fontsize=8,
                             color=color(m))
-        ax.set_title(title)
+        ax.set_title(title, fontsize=9 if len(title) > 28 else None)
         ax.set_xlabel(f"forgetting: {LABELS.get(x, x)}")
         ax.set_ylim(0, 1.2)
         ax.set_xlim(min(-0.05, here[here["metric"] == x]["value"].quantile(0.02)), 1.15)
-    axes[0][0].set_ylabel(f"usefulness: {LABELS.get(y, y)}")
+    for row in axes:
+        row[0].set_ylabel(f"usefulness: {LABELS.get(y, y)}")
     note(fig, part, f"up and right is better; small numbers: {key}", "thin: each seed, cross: sd")
     legend(fig, [proxy(m, **line(m, lw=2.4, ms=6)) for m in names])
     return fig

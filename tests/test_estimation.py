@@ -364,6 +364,13 @@ def test_flatness_finds_a_slope_and_keeps_it(store, monkeypatch):
     assert {r["metric"]: r["value"] for r in gammas.flatness(task, store, repeats=3)} == values
 
 
+def test_the_slope_is_found():
+    h = {"a": torch.rand(400, dtype=torch.float64) + 0.01, "b": torch.rand(300, dtype=torch.float64) + 0.01}
+    ends = [{k: 3 * torch.randn(len(v), dtype=torch.float64) / v.sqrt() for k, v in h.items()} for _ in range(400)]
+    found = gammas.slope(h | {"dead": torch.zeros(5)}, [e | {"dead": torch.ones(5)} for e in ends])
+    assert found["slope_flatness"] == pytest.approx(-1, abs=0.03) and found["rank_correlation"] < -0.9
+
+
 def test_a_row_for_each_run():
     task = {"dataset": "d", "model": "m", "distribution": "iid", "scenario": "client-wise", "seed": 0}
     records = [task | {"setting": s, "method": "TIS-Reset", "variant": v, "stop": "oracle", "metric": "nta", "value": x}
