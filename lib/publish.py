@@ -5,6 +5,7 @@ python -m lib.publish index|copy|readme --profile P [--only 02,05]
 import argparse
 import ast
 import base64
+import csv
 import io
 import json
 import re
@@ -147,8 +148,18 @@ def ran_with(path):
     return {a.targets[0].id: ast.literal_eval(a.value) for a in tree}
 
 
+def published(name, number):
+    """The settings of a notebook that the committed results of a profile hold."""
+    path = ROOT / "results" / name / f"{number}.csv"
+    if not path.exists():
+        return set()
+    with open(path, encoding="utf-8", newline="") as f:
+        return {row["setting"] for row in csv.DictReader(f)}
+
+
 def copy(profile, only=None):
-    """Copy results, figures and claims of whole notebooks, and with quick their outputs; nothing if one is missing."""
+    """Copy results, figures and claims of the chosen settings, and with quick the notebooks' outputs; nothing if one is
+    missing, or if committed results of another setting would be lost."""
     name, chosen = profile["profile"], select(profile, only)
     root, todo = runs(name), {n: notebook(n) for n in chosen if notebook(n)}
     for number in todo:
@@ -156,9 +167,16 @@ def copy(profile, only=None):
         if word != "done":
             raise Bad(f"nothing is published: notebook {number} {'has failed' if path else 'has not run'} "
                       f"with profile {name}")
-        given = ran_with(path)
-        if given.get("seeds") != seeds_of(profile, number) or given.get("settings") != profile["notebooks"][number]:
-            raise Bad(f"nothing is published: notebook {number} ran with a part of its settings; use --only {number}")
+        given, parts = ran_with(path), ",".join(f"{number}.{s}" for s in chosen[number])
+        if given.get("seeds") != seeds_of(profile, number) or given.get("settings") != chosen[number]:
+            raise Bad(f"nothing is published: notebook {number} ran last with other settings or seeds; "
+                      f"run it with --only {parts}")
+        if name == "quick" and chosen[number] != profile["notebooks"][number]:
+            raise Bad(f"nothing is published: with quick, notebook {number}'s outputs are committed as a whole; "
+                      f"use --only {number}")
+        if lost := published(name, number) & set(profile["notebooks"][number]) - set(chosen[number]):
+            raise Bad(f"nothing is published: results/{name}/{number}.csv holds {min(lost)}, too, which would be lost; "
+                      f"use --only {parts},{','.join(f'{number}.{s}' for s in sorted(lost))}")
     written, pages = [], {}
     if name == "quick":
         pages = {s: clean(*(_plain(p) for p in (s, root / "notebooks" / s.name))) for s in todo.values()}

@@ -77,6 +77,24 @@ def test_publish_copies_whole_notebooks_or_nothing(done):
     assert published["cells"][3]["outputs"] and str(done) not in json.dumps(published)
 
 
+def test_publishing_a_part_loses_nothing(tmp_path):
+    where = toy.clone(tmp_path)
+    (where / "runs/more/results").mkdir(parents=True)
+    (where / "runs/more/results/02.csv").write_text("setting\na\n")
+    target = where / "runs/more/notebooks/02_toy.ipynb"
+    assert toy.python(where, "lib.nb", "notebooks/02_toy.ipynb", target, "--profile", "more", "--only", "02.a")[0] == 0
+    status, out = toy.python(where, "lib.publish", "copy", "--profile", "more", "--only", "02")
+    assert status == 2 and "ran last with other settings or seeds; run it with --only 02.a,02.b" in out
+    (where / "results/more").mkdir(parents=True)
+    (where / "results/more/02.csv").write_text("setting\na\nb\ngone\n")
+    status, out = toy.python(where, "lib.publish", "copy", "--profile", "more", "--only", "02.a")
+    assert status == 2 and "holds b, too, which would be lost; use --only 02.a,02.b" in out
+    assert "b" in (where / "results/more/02.csv").read_text()
+    (where / "results/more/02.csv").write_text("setting\na\ngone\n")     # no longer a setting of the profile
+    status, out = toy.python(where, "lib.publish", "copy", "--profile", "more", "--only", "02.a")
+    assert status == 0 and (where / "results/more/02.csv").read_text() == "setting\na\n", out
+
+
 def test_the_index_names_every_state(done):
     status, out = toy.python(done, "lib.publish", "index")
     assert status == 0 and "not run: 02" in out and "1 of 2 notebooks done" in out
