@@ -1,6 +1,7 @@
 """After a run: the index page of a profile, and the copy of its results into the repository.
 
-python -m lib.publish index|copy|readme --profile P [--only 02,05]
+python -m lib.publish index|copy --profile P [--only 02,05]
+python -m lib.publish readme
 """
 import argparse
 import ast
@@ -199,15 +200,19 @@ def copy(profile, only=None):
     return written
 
 
-def update_readme(profile):
-    """Put the tables of a profile's committed results between the README's two marks."""
+PROFILES = {"paper": "At the paper's own scale", "reduced": "In the reduced profile"}
+
+
+def update_readme():
+    """Put the tables of the committed results between the README's two marks."""
     from .report import readme
     text, marks = (ROOT / "README.md").read_text(encoding="utf-8"), ("<!-- results -->", "<!-- /results -->")
     before, _, rest = text.partition(marks[0])
     _, end, after = rest.partition(marks[1])
     if not end:
         raise Bad(f"README.md: the marks {marks[0]} and {marks[1]} are missing; put them where the tables shall stand")
-    write(ROOT / "README.md", f"{before}{marks[0]}\n{readme(profile)}\n{marks[1]}{after}")
+    parts = [f"### {title}\n\n{readme(p)}" for p, title in PROFILES.items() if (ROOT / "results" / p).exists()]
+    write(ROOT / "README.md", before + marks[0] + "\n" + "\n\n".join(parts) + "\n" + marks[1] + after)
     return 0
 
 
@@ -229,12 +234,12 @@ def main(argv=None):
     p.add_argument("--only")
     a = p.parse_args(argv)
     try:
+        if a.what == "readme":      # of every profile with committed results
+            return update_readme()
         profile = load(a.profile)
         if a.what == "copy":
             print(f"published {len(copy(profile, a.only))} files of profile {profile['profile']}", file=sys.stderr)
             return 0
-        if a.what == "readme":
-            return update_readme(profile["profile"])
         states = index(profile)
         wanted = {n: states[n] for n in select(profile, a.only)}
     except Bad as e:

@@ -163,13 +163,30 @@ def markdown(df, metrics, stops=("oracle", "last")):
     return "\n".join(lines)
 
 
+def beside(df, table):
+    """One Markdown table of a setting beside the paper's: of each metric paper, ours and the difference."""
+    both = compare(df, table, stop="oracle" if (df["metric"] == "gamma_removal").any() else "last")
+    metrics = [m for m in dict.fromkeys(both["metric"]) if both[both["metric"] == m]["paper"].notna().any()]
+    head = [f"{LABELS.get(m, m)}, {w}" for m in metrics for w in ("paper", "ours", "difference")]
+    lines = ["| method | " + " | ".join(head) + " |", "|---|" + "---:|" * len(head)]
+    for (method, option), part in both.groupby(["method", "variant"], sort=False):
+        part, cells = part.set_index("metric"), []
+        for m in metrics:
+            r = part.loc[m] if m in part.index else None
+            cells += ["–"] * 3 if r is None else [
+                number(r["paper"], r["paper_sd"]), number(r["ours"], r["sd"]),
+                f"{r['difference']:+.2f}" if np.isfinite(r["difference"]) else "–"]
+        lines.append(f"| {method}{f' ({option})' if option else ''} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 README = {"02": ("A client leaves", ["forget_acc", "mia", "avg_gap", "comm_ratio"]),
           "06": ("Centralised", ["forget_acc", "mia", "avg_gap", "comp_ratio"]),
           "09": ("A backdoor is to be forgotten", ["asr", "backdoor_acc", "test_acc"])}
 
 
 def readme(profile):
-    """The README's tables of a profile, from the committed results: Markdown."""
+    """The README's tables of a profile, from the committed results: Markdown. The profile `paper` beside the papers."""
     where, out = ROOT / "results" / profile, []
     for notebook, (title, metrics) in README.items():
         if not (where / f"{notebook}.csv").exists():
@@ -177,8 +194,9 @@ def readme(profile):
         df = load_results(profile, notebook, where=where)
         for setting, part in df.groupby("setting", sort=True):
             first, n = part.iloc[0], part["seed"].nunique()
-            out.append(f"**{title}** (`{setting}`: {first['dataset']}, {first['model']}; notebook {notebook}; mean ± sd, n = {n} "
-                       f"seeds)\n\n" + markdown(part, metrics))
+            table = beside(part, first["table"]) if profile == "paper" and first["table"] else markdown(part, metrics)
+            out.append(f"**{title}** (`{setting}`: {first['dataset']}, {first['model']}; notebook {notebook}; mean ± sd, "
+                       f"n = {n} seeds)\n\n{table}")
     if (where / "claims.csv").exists():
         counts = pd.read_csv(where / "claims.csv")["verdict"].value_counts()
         words = ", ".join(f"{counts[v]} {v}" for v in (*VERDICTS, NOT_YET) if v in counts)
