@@ -264,8 +264,10 @@ def lines(df, x, y, stop="oracle", hue="method", col="setting", ylabel=None, xla
     others = [n for n in names if n not in COLORS]
     look = dict(zip(others, sns.color_palette("viridis" if ordered else "colorblind", len(others))))
     look = {n: COLORS.get(n) or (color(n) if hue == "method" else look[n]) for n in names}
-    fig, axes = grid(len(metrics), len(panels), width=3.8, sharex="col", sharey="row")
-    for row, metric in zip(axes, metrics):
+    flat = len(panels) == 1  # then the metrics stand side by side
+    fig, axes = grid(1, len(metrics), width=3.4) if flat else grid(len(metrics), len(panels), width=3.8, sharex="col",
+                                                                   sharey="row")
+    for row, metric in zip(axes.T if flat else axes, metrics):
         for ax, (value, title) in zip(row, panels):
             here = part[(part[col] == value) & (part["metric"] == metric)]
             for name in names:
@@ -275,12 +277,12 @@ def lines(df, x, y, stop="oracle", hue="method", col="setting", ylabel=None, xla
             if reference is not None:
                 ax.axhline(reference, **GOAL)
             ax.set_xscale("log" if log else "linear")
-            if ax in axes[0]:
+            if not flat and ax in axes[0]:
                 ax.set_title(title)
             if ax in axes[-1]:
                 ax.set_xlabel(xlabel or LABELS.get(x, x))
         row[0].set_ylabel(ylabel or _label(metric, part))
-    note(fig, part, many="line: mean, band: sd")
+    note(fig, part, panels[0][1] if flat else "", "line: mean, band: sd")
     legend(fig, [proxy(n, **line(str(n), color=look[n], lw=2.2)) for n in names],
             title=None if hue in ("method", "name") else hue, title_fontsize=10)
     return fig

@@ -136,6 +136,10 @@ def test_lines_over_a_hyper_parameter_and_over_a_column():
     first = next(x for x in fig.axes[0].lines if x.get_color() == look.COLORS["Random-Reset"])
     assert first.get_xdata().tolist() == [0, 10, 50]
     assert first.get_ydata().tolist() == pytest.approx([1.005, 1.005 - 1 / 6, 1.005 - 5 / 6])
+    one = sweep()[lambda d: d["setting"] == d["setting"].iloc[0]]
+    fig = plots.lines(one, "gamma", ["nta", "nfs_target"], stop="last")     # one setting: side by side
+    assert [ax.get_ylabel() for ax in fig.axes] == ["NTA", "NFS (target)"] and all(ax.get_xlabel() for ax in fig.axes)
+    assert len({ax.get_position().y0 for ax in fig.axes}) == 1
     fig = plots.lines(frame(), "round", "avg_gap", stop="curve", hue="name")
     assert colors_of(fig.axes[0]) == {look.COLORS[m] for m in METHODS}
     with pytest.raises(Bad, match="'depth'"):
