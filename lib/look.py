@@ -7,7 +7,7 @@ import seaborn as sns
 from matplotlib.lines import Line2D
 
 from .report import seeds_text
-from .results import folder, write
+from .results import folder, rank, write
 
 # One colour for each method, everywhere. The federated and the centralised methods are two colour-blind-safe sets
 # (Okabe and Ito's, and Tol's muted one); NoT, in both, is the accent. Markers and lines tell them apart in print.
@@ -63,6 +63,18 @@ def line(method, marker=True, **more):
     """How a method is drawn."""
     return {"color": color(method), "dashes": DASHES.get(method) or (None, None),
             "marker": MARKERS.get(method, "o") if marker else None, **more}
+
+
+def looks(named):
+    """How each `name` is drawn, in the methods' order: the first of a method's variants (the plain one) in full colour,
+    the others paler and with dots between them."""
+    found, known = {}, named.drop_duplicates("name").sort_values(["method", "variant"], key=rank, kind="stable")
+    for name, method in zip(known["name"], known["method"]):
+        twin = method in {k.split()[0] for k in found}
+        found[name] = line(method, lw=2.8 if method == "NoT" else 1.7, zorder=5 if method == "NoT" else 4)
+        if twin:
+            found[name] |= {"dashes": (1, 1.2), "alpha": 0.75, "color": sns.desaturate(color(method), 0.6)}
+    return found
 
 
 def proxy(label, **look):

@@ -5,13 +5,14 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from .look import COLORS, GOAL, MARKERS, PAPER, bare, color, grid, legend, line, note, proxy, save_figure, style
+from .look import COLORS, GOAL, MARKERS, PAPER, bare, color, grid, legend, line, looks, note, proxy, save_figure, style
 from .params import Bad
 from .report import compare
 from .results import GAP, LABELS, REFERENCE, cost_ratio, differences, option, rank, reference
 
 __all__ = ["clients_at_a_glance", "color", "curves", "gap_bars", "images", "lines", "save_figure", "style", "tradeoff",
            "training_curves", "versus_retrain"]
+FEW = 5  # seeds that are drawn one by one
 SHORT = {"percent": "%", "percent points": "points", "ratio": "", "norm": ""}
 
 
@@ -60,26 +61,24 @@ def curves(df, metrics=GAP, methods=None, zoom=None, x="round"):
     """Each metric over rounds: thick = mean, thin = each seed, dashed = where Retrain ended. One row of panels a
     setting. `zoom` keeps only that many points around Retrain's end; `x` may be `comm_bytes` or `comp_flops`."""
     metrics = [metrics] if isinstance(metrics, str) else list(metrics)
-    part = _need(df, "curve", metrics, "curves")
-    names = _methods(part, methods)
+    part = _named(_need(df, "curve", metrics, "curves"))
+    part = part[part["method"].isin(_methods(part, methods))]
     if x != "round":
         keys = ["setting", "method", "variant", "seed", "round"]
         cost = df[(df["stop"] == "curve") & (df["metric"] == x)]
         part = part.merge(cost[[*keys, "value"]].rename(columns={"value": x}), on=keys)
-    settings, points = _settings(part), set()
+    settings, points, seen = _settings(part), set(), looks(part)
     fig, axes = grid(len(settings), len(metrics), sharex="row")
     for i, (row, (setting, title)) in enumerate(zip(axes, settings)):
         for ax, metric in zip(row, metrics):
             here = part[(part["setting"] == setting) & (part["metric"] == metric)]
-            for (m, v), g in here[here["method"].isin(names)].groupby(["method", "variant"]):
-                twin = m == REFERENCE and v  # a second Retrain, for the noise floor
+            for name, g in here.groupby("name"):
                 for _, s in g.groupby("seed"):
                     if g["seed"].nunique() > 1:
-                        ax.plot(s[x], s["value"], lw=0.7, alpha=0.35, color=color(m), zorder=3)
+                        ax.plot(s[x], s["value"], lw=0.7, alpha=0.35, color=seen[name]["color"], zorder=3)
                 mean = g.groupby("round")[list({x, "value"} - {"round"})].mean().reset_index()
-                points |= {m} if len(mean) < 2 else set()
-                ax.plot(mean[x], mean["value"], **line(m, len(mean) < 2, lw=2.8 if m == "NoT" else 1.7,
-                                                        zorder=5 if m == "NoT" else 4, alpha=0.35 if twin else 1))
+                points |= {name} if len(mean) < 2 else set()
+                ax.plot(mean[x], mean["value"], **seen[name] | {"marker": seen[name]["marker"] if len(mean) < 2 else None})
             end = reference(df)[lambda r: (r["setting"] == setting) & (r["metric"] == metric)]["value"].mean()
             if np.isfinite(end):
                 ax.axhline(end, zorder=2, **GOAL)
@@ -94,7 +93,7 @@ def curves(df, metrics=GAP, methods=None, zoom=None, x="round"):
                 ax.set_xlabel({"comm_bytes": "data sent", "comp_flops": "computation"}.get(x, "round of unlearning"))
         if len(settings) > 1:
             row[0].set_ylabel(title, fontweight="bold")
-    handles = [proxy(m, **line(m, m in points, lw=0 if m in points else 3 if m == "NoT" else 2)) for m in names]
+    handles = [proxy(name, **{**seen[name], **({"lw": 0} if name in points else {"marker": None})}) for name in seen]
     handles += [proxy("end of Retrain (the goal)", **GOAL)] * (REFERENCE in set(df["method"]))
     note(fig, part, many="thick: mean, thin: each seed")
     legend(fig, handles)
@@ -249,8 +248,8 @@ def tradeoff(df, x="nfs_target", y="nta", key="gamma", stop="last", label=(10, 3
 
 
 def lines(df, x, y, stop="oracle", hue="method", col="setting", ylabel=None, xlabel=None, reference=None, log=False):
-    """`y` (one metric or several: a panel each) over `x`, a column or a hyper-parameter in `variant`. Line = mean,
-    band = sd. `hue` may be `name`: method and variant. `reference`: a dashed line at that value; `log`: the x axis."""
+    """`y` (one metric or several: a panel each) over `x`, a column or a hyper-parameter in `variant`. Thick =
+    mean; thin = each seed, or band = sd where seeds are many. `hue` may be `name`: method and variant. `reference`: a dashed line at that value; `log`: the x axis."""
     metrics = [y] if isinstance(y, str) else list(y)
     part = _named(_need(df, stop, metrics, "lines"))
     part = part.assign(x=part[x] if x in part else option(part, x),
@@ -264,16 +263,20 @@ def lines(df, x, y, stop="oracle", hue="method", col="setting", ylabel=None, xla
     others = [n for n in names if n not in COLORS]
     look = dict(zip(others, sns.color_palette("viridis" if ordered else "colorblind", len(others))))
     look = {n: COLORS.get(n) or (color(n) if hue == "method" else look[n]) for n in names}
-    flat = len(panels) == 1  # then the metrics stand side by side
+    flat, few = len(panels) == 1, part["seed"].nunique() <= FEW  # one panel: its metrics stand side by side
     fig, axes = grid(1, len(metrics), width=3.4) if flat else grid(len(metrics), len(panels), width=3.8, sharex="col",
                                                                    sharey="row")
     for row, metric in zip(axes.T if flat else axes, metrics):
         for ax, (value, title) in zip(row, panels):
             here = part[(part[col] == value) & (part["metric"] == metric)]
             for name in names:
-                s = here[here["hue"] == name].groupby("x")["value"].agg(["mean", "std"])
-                ax.plot(s.index, s["mean"], **line(str(name), color=look[name], lw=2.2, ms=5))
-                ax.fill_between(s.index, s["mean"] - s["std"], s["mean"] + s["std"], color=look[name], alpha=0.15, lw=0)
+                s = here[here["hue"] == name].pivot_table(index="x", columns="seed", values="value")
+                mean, sd = s.mean(axis=1), s.std(axis=1)
+                ax.plot(mean, **line(str(name), color=look[name], lw=2.2, ms=5))
+                if few:
+                    ax.plot(s, lw=0.7, alpha=0.45, color=look[name])
+                else:
+                    ax.fill_between(s.index, mean - sd, mean + sd, color=look[name], alpha=0.15, lw=0)
             if reference is not None:
                 ax.axhline(reference, **GOAL)
             ax.set_xscale("log" if log else "linear")
@@ -282,7 +285,7 @@ def lines(df, x, y, stop="oracle", hue="method", col="setting", ylabel=None, xla
             if ax in axes[-1]:
                 ax.set_xlabel(xlabel or LABELS.get(x, x))
         row[0].set_ylabel(ylabel or _label(metric, part))
-    note(fig, part, panels[0][1] if flat else "", "line: mean, band: sd")
+    note(fig, part, panels[0][1] if flat else "", f"thick: mean, {'thin: each seed' if few else 'band: sd'}")
     legend(fig, [proxy(n, **line(str(n), color=look[n], lw=2.2)) for n in names],
             title=None if hue in ("method", "name") else hue, title_fontsize=10)
     return fig
