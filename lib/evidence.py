@@ -158,10 +158,12 @@ def spectra(task, store):
         found = {"raw": [], "corrected": []}
         for G in grads:
             values = sample_eigenvalues(G)
+            if not values.any():        # nothing comes through the head of a fresh ViT, which is zero
+                continue
             found["raw"].append((values, np.ones(len(values))))
             found["corrected"].append(el_karoui(values, len(G) - 1, G.shape[1]))
         name, _, other = who.partition(" ")
-        for kind, estimates in found.items():
+        for kind, estimates in found.items() if found["raw"] else ():
             base = {"spectrum": kind} | ({"init": other} if other else {})
             psi = np.mean([content(*one, ALPHAS) for one in estimates], axis=0)
             yield from ({"method": name, "variant": base | {"at": round(float(a), 2)}, "metric": "psi", "value": p}

@@ -159,8 +159,8 @@ def _flops(settings):
 
 
 def listing(profile, only=None, seeds=None, flops=False):
-    """A table of what a profile holds: one line for each setting, with its seeds, net, methods and FLOPs."""
-    rows, total = [("setting", "seeds", "data, network", "rounds", "FLOPs a seed", "methods")], 0.0
+    """A table of what a profile holds: one line a setting, with its seeds, net, methods, ablations and FLOPs."""
+    rows, total = [("setting", "seeds", "data, network", "rounds", "FLOPs a seed", "methods; ablations")], 0.0
     for number, settings in select(profile, only).items():
         mark = "" if notebook(number) else "  [no notebook yet]"
         chosen = seeds_of(profile, number) if seeds is None else seeds
@@ -169,7 +169,7 @@ def listing(profile, only=None, seeds=None, flops=False):
             total += (f or 0) * len(chosen)
             rows.append((f"{number}.{name}", _range(chosen), f"{s.get('dataset', '-')} {s.get('model', '-')}",
                          f"{s.get('rounds', '-')}+{s.get('unlearn_rounds', '-')}", f"{f:.2e}" if f else "-",
-                         ", ".join(s.get("methods", {})) + mark))
+                         "; ".join(filter(None, (", ".join(s.get(k, {})) for k in ("methods", "ablations")))) + mark))
     widths = [max(len(str(r[i])) for r in rows) for i in range(5)]
     lines = ["  ".join([*(str(c).ljust(w) for c, w in zip(r, widths)), r[5]]).rstrip() for r in rows]
     lines.append(f"{len(rows) - 1} settings, {len(jobs(profile, only, seeds))} jobs"

@@ -55,7 +55,7 @@ DATASETS = {"digits_clean": "digits (clean)", "mnist": "MNIST", "fashionmnist": 
 MODELS = {"cnn": "CNN", "tis_cnn": "CNN", "small_cnn": "small CNN", "small_vit": "small ViT",
           "resnet18": "ResNet-18", "resnet18_3x3": "ResNet-18 (3x3 stem)", "vit_b16": "ViT-B/16"}
 WIDTHS = {"cnn": 32, "tis_cnn": 32, "small_cnn": 32, "resnet18": 64, "resnet18_3x3": 64}
-PAPER_SIZES = {"resnet18": 64, "vit_b16": 256}
+PAPER_SIZES = {"resnet18": (64, 256), "vit_b16": (256,)}    # ResNet-18: of TIS, of NoT
 
 
 # ---------------------------------------------------------------- rows
@@ -66,7 +66,7 @@ def describe(settings):
     s, name = settings, settings.get("model")
     model = MODELS.get(name, str(name or ""))
     model += f" w{s['width']}" if s.get("width") not in (None, WIDTHS.get(name)) else ""
-    model += f" @{s['size']}" if s.get("size") not in (None, PAPER_SIZES.get(name)) else ""
+    model += f" @{s['size']}" if s.get("size") not in (None, *PAPER_SIZES.get(name, ())) else ""
     partition = s.get("partition", "")
     spread = f"dirichlet_{s.get('beta', 0):g}" if partition.endswith("dirichlet") else partition
     scenario = {"clients": "client-wise", "class": "class-wise", "share": "instance-wise"}.get(s.get("forget"), "")

@@ -52,6 +52,13 @@ def test_contents_rise_from_0_to_1(table):
     assert psi.iloc[0] == 0 and psi.iloc[-1] == pytest.approx(1) and (np.diff(psi) >= -1e-9).all()
 
 
+def test_a_fresh_vit_has_no_spectrum_as_nothing_comes_through_its_head(tmp_path):
+    task = tiny(model="small_vit", patch=4, dim=8, depth=1, heads=2, studies=["spectra"], spectral_layers="first_block",
+                spectral_batch=8, spectral_samples=12, spectral_entries=10, spectral_sets=2)
+    rows = lib.studies([task], lib.Store(tmp_path))
+    assert {r["method"] for r in rows} == {"NoT"} and {r["metric"] for r in rows} == {"psi", "alpha"}
+
+
 def test_no_change_of_the_activations_beats_negation(table):
     far, slack = (lib.pick(table, f"{k}_ratio").xs(("task", 0, "NoT")) for k in ("distance", "epsilon"))
     assert (far.drop("negate") <= far["negate"] + slack["negate"] + slack.drop("negate")).all()

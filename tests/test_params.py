@@ -116,6 +116,21 @@ def test_the_profiles_load(name):
     assert set(p["notebooks"]) <= set(load("paper")["notebooks"])       # what runs small also stands there in full
 
 
+@pytest.mark.parametrize("name", ["quick", "reduced", "paper"])
+def test_every_profile_has_what_the_claims_name(name):
+    books = load(name)["notebooks"]
+    plain = {n: [s["methods"] | s.get("ablations", {}) for s in books[n].values()] for n in ("02", "03", "04", "05")}
+    assert all(m.get("NoT", {}) == {} for there in plain.values() for m in there)   # else its column has another name
+    assert {"label_skew", "class_wise", "instance_wise", "joined_first", "joined_halfway"} <= set(books["03"])
+    for labels in (("NoT/conv1 and its norm", "NoT/conv2", "NoT/head", "NoT/conv1 + conv2"), ("Perturb/noise 1",
+                   "Perturb/re-initialise"), ("Perturb/position embedding", "Perturb/queries of block 1")):
+        assert any(set(labels) <= set(m) for m in plain["04"]), labels
+    assert sum("leave" in s for s in books["04"]) == 3
+    first, *_, vit = books["05"].values()
+    assert len(first["studies"]) == 6 and "vit" in vit["model"] and "similarity" in vit["studies"]
+    assert any(s["methods"].get("TIS-Reset/sampled") for s in books["07"].values())
+
+
 def test_unknown_profile():
     says("no profile 'quik'", "nearest profile: quick", profile="quik")
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from lib import report, results
-from lib.params import Bad
+from lib.params import Bad, load
 
 GAP = results.GAP
 
@@ -139,6 +139,8 @@ def test_describe_uses_the_papers_words():
                               "partition": "tis_dirichlet", "forget": "class", "poison_label": 9})
     assert small == {"dataset": "birds", "model": "ResNet-18 w16 @16", "distribution": "dirichlet_0.8",
                      "scenario": "backdoor"}
+    own = [s for book in ("02", "03", "06", "07") for s in load("paper")["notebooks"][book].values()]
+    assert {results.describe(s)["model"] for s in own} == {"CNN", "ResNet-18", "ViT-B/16"}   # none is another model
     words = {(r.dataset, r.model) for t in ("not_table1", "tis_table1") for r in report.paper_table(t).itertuples()}
     assert {d for d, _ in words} <= set(results.DATASETS.values())
     assert {m for _, m in words} <= set(results.MODELS.values())

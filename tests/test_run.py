@@ -51,11 +51,19 @@ def test_listings(clone):
     assert not (clone / "runs").exists()
 
 
+def test_the_listing_names_methods_and_ablations():
+    setting = {"methods": {"Retrain": {}, "FT": {}}, "ablations": {"NoT/head": {}, "Perturb/mirror": {}}}
+    profile = {"profile": "x", "seeds": [0], "seeds_of": {}, "not_yet": [], "notebooks": {"04": {"a": setting}}}
+    head, line, _ = jobs.listing(profile).splitlines()
+    assert head.endswith("methods; ablations") and line.endswith("  Retrain, FT; NoT/head, Perturb/mirror")
+
+
 @pytest.mark.parametrize("arguments, words", [
     (["--profile", "moer"], "no profile 'moer'; nearest profile: more"),
     (["--only", "04"], "no notebook '04'"),
     (["--profile", "more", "--only", "03"], "there is no notebook notebooks/03_*.ipynb yet"),
     (["--only", "01.b"], "no setting 'b'"),
+    (["--only", ","], "--only ',' names nothing"),
 ])
 def test_mistakes_are_one_line(clone, arguments, words):
     status, out = toy.python(clone, "lib.run", *arguments)
