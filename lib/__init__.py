@@ -20,8 +20,8 @@ _HOME = {
     "results": "to_rows rows save_results load_results summary cost_ratio differences by_seed each_run option "
                "rounds_to_retrain",
     "report": "paper_table compare show show_access number claim show_claims save_claims merge_claims",
-    "plots": "style color curves training_curves versus_retrain gap_bars tradeoff lines clients_at_a_glance "
-             "images save_figure",
+    "plots": "style color curves training_curves versus_retrain gap_bars tradeoff lines save_figure",
+    "pictures": "clients_at_a_glance images",
     "experiment": "History Trained open_store tasks train run runs described environment",
     "tracing": "MEASURES trace traces",
     "evidence": "STUDIES study studies study_table toy_flows lemma_numbers estimator_check pick bound_table",

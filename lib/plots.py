@@ -10,8 +10,8 @@ from .params import Bad
 from .report import compare
 from .results import GAP, LABELS, REFERENCE, cost_ratio, differences, option, rank, reference
 
-__all__ = ["clients_at_a_glance", "color", "curves", "gap_bars", "images", "lines", "save_figure", "style", "tradeoff",
-           "training_curves", "versus_retrain"]
+__all__ = ["color", "curves", "gap_bars", "lines", "save_figure", "style", "tradeoff", "training_curves",
+           "versus_retrain"]
 FEW = 5  # seeds that are drawn one by one
 SHORT = {"percent": "%", "percent points": "points", "ratio": "", "norm": ""}
 
@@ -126,11 +126,13 @@ def training_curves(df):
 
 def versus_retrain(df, stop="oracle", methods=None):
     """How far each method ends from Retrain, in each metric and in all (average gap), and what it costs. Dots are
-    seeds, the line goes from Retrain (0) to the mean; short is good everywhere. One row of panels a setting."""
+    seeds, the line goes from Retrain (0) to the mean; short is good everywhere; grey reaches to the gap of a second
+    Retrain, the noise floor. One row of panels a setting."""
     shown = set(methods or df["method"]) - {REFERENCE, "Original"}
     gaps, both, costs = (_named(part[part["method"].isin(shown)]) for part in (
         _need(df, stop, ["avg_gap"], "versus_retrain"), differences(df, stop), cost_ratio(df, stop)))
     ratios = [m for m in ("comm_ratio", "comp_ratio") if m in set(costs["metric"])]
+    again = _need(df, stop, ["avg_gap"], "versus_retrain")[lambda d: (d["method"] == REFERENCE) & (d["variant"] != "")]
     panels = [*GAP, "avg_gap", *ratios]
     settings = _settings(gaps)
     counts = [gaps[gaps["setting"] == s]["name"].nunique() for s, _ in settings]
@@ -157,6 +159,8 @@ def versus_retrain(df, stop="oracle", methods=None):
                 if len(g) > 1:
                     ax.plot(g["value"], [y] * len(g), "o", color="#111111", ms=2.2, alpha=0.7, zorder=5)
             bare(ax, order)
+            if metric == "avg_gap" and len(floor := again[again["setting"] == setting]["value"]):
+                ax.axvspan(0, floor.mean(), color="#CFCFCF", alpha=0.55, zorder=0, lw=0)
             if metric in GAP:
                 ax.axvline(0, color=COLORS[REFERENCE], lw=1.3)
                 ax.set_xlim(-reach, reach)
@@ -175,7 +179,8 @@ def versus_retrain(df, stop="oracle", methods=None):
             text.set_fontweight("bold" if name.startswith("NoT") else "normal")
         if len(settings) > 1:
             row[0].set_ylabel(title, fontweight="bold")
-    note(fig, gaps, "distance to Retrain and cost: short is good, best on top", "small dots: seeds")
+    note(fig, gaps, "distance to Retrain and cost: short is good, best on top"
+         + "; grey: the gap of a second Retrain" * (len(again) > 0), "small dots: seeds")
     return fig
 
 
@@ -288,67 +293,4 @@ def lines(df, x, y, stop="oracle", hue="method", col="setting", ylabel=None, xla
     note(fig, part, panels[0][1] if flat else "", f"thick: mean, {'thin: each seed' if few else 'band: sd'}")
     legend(fig, [proxy(n, **line(str(n), color=look[n], lw=2.2)) for n in names],
             title=None if hue in ("method", "name") else hue, title_fontsize=10)
-    return fig
-
-
-# ---------------------------------------------------------------- the data
-
-def clients_at_a_glance(counts, classes=None, targets=(), title=""):
-    """Who has what: samples of each class at each client, counts [clients, classes], and each client's size. Clients in
-    `targets` ask to be forgotten."""
-    counts = np.asarray(counts)
-    n, c = counts.shape
-    names = [f"client {i}" + ("  (leaves)" if i in targets else "") for i in range(n)]
-    wide = min(0.52 * c, 9) if c <= 20 else 7
-    fig, (left, right) = plt.subplots(1, 2, figsize=(wide + 3.6, 0.34 * n + 1.3), width_ratios=[wide, 2.2], sharey=True,
-                                      layout="constrained")
-    shown = sns.light_palette("#0072B2", as_cmap=True)
-    left.imshow(counts, cmap=shown, aspect="auto", vmin=0, vmax=max(counts.max(), 1))
-    if c <= 20:
-        for i, j in np.ndindex(n, c):
-            left.text(j, i, counts[i, j] or "·", ha="center", va="center", fontsize=8.5,
-                      color="white" if counts[i, j] > 0.6 * counts.max() else "#333333")
-        labels = [str(k) for k in (classes if classes is not None else range(c))]
-        long = max(map(len, labels)) > 4
-        left.set_xticks(range(c), labels, rotation=40 if long else 0, ha="right" if long else "center")
-    left.set_yticks(range(n), names)
-    left.set_title(title or "samples of each class")
-    left.set_xlabel("class")
-    colors = [COLORS["NoT"] if i in targets else "#8FA9BF" for i in range(n)]
-    right.barh(range(n), counts.sum(1), color=colors, height=0.7)
-    for i, total in enumerate(counts.sum(1)):
-        right.text(total, i, f" {total:,}", va="center", fontsize=8.5)
-    right.set_xlim(0, 1.25 * counts.sum(1).max())
-    right.set_title("all samples")
-    right.xaxis.set_visible(False)
-    bare(left)
-    bare(right)
-    for i in targets:
-        left.get_yticklabels()[i].set_color(COLORS["NoT"])
-        left.get_yticklabels()[i].set_fontweight("bold")
-    return fig
-
-
-def images(grid, titles=None, captions=None):
-    """Rows of pictures: grid[row][column] is [H, W], [C, H, W] or [H, W, C], bytes or numbers (scaled to their own
-    range unless in 0..1); `titles` one text a row, `captions` one a picture."""
-    n = max(len(row) for row in grid)
-    fig, axes = plt.subplots(len(grid), n, figsize=(1.15 * n + 1.2, 1.15 * len(grid) + (0.25 * bool(captions))),
-                             squeeze=False, layout="constrained")
-    for i, row in enumerate(grid):
-        for j, ax in enumerate(axes[i]):
-            ax.set(xticks=[], yticks=[])
-            bare(ax)
-            if j >= len(row):
-                continue
-            x = np.asarray(row[j])
-            x = x / 255.0 if x.dtype == np.uint8 else x.astype(float)
-            if x.min() < 0 or x.max() > 1:
-                x = (x - x.min()) / max(np.ptp(x), 1e-12)
-            x = x.transpose(1, 2, 0) if x.ndim == 3 and x.shape[0] in (1, 3) else x
-            ax.imshow(x.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-            if captions:
-                ax.set_title(captions[i][j], fontsize=8.5, fontweight="normal", pad=2)
-        if titles:
-            axes[i][0].set_ylabel(titles[i], rotation=0, ha="right", va="center", fontsize=10)
     return fig

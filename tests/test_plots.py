@@ -6,10 +6,11 @@ import itertools
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 
-from lib import look, plots, results
+from lib import look, pictures, plots, results
 from lib.params import Bad
 
 METHODS = ("Retrain", "FT", "NoT")
@@ -112,6 +113,29 @@ def test_versus_retrain_by_hand():
     assert len(plots.versus_retrain(frame(settings=("a", "b")), stop="last").axes) == 14
 
 
+def variant(method, **options):
+    """The frame's rows of a method once more, under options and one point higher."""
+    df = frame()
+    more = df[df["method"] == method].assign(variant=results.variant(options))
+    value = more["value"].where(more["metric"] != "avg_gap", more["value"] + 1)
+    return pd.concat([df, more.assign(value=value)], ignore_index=True)
+
+
+def test_a_second_retrain_is_the_noise_floor():
+    gap = panel(plots.versus_retrain(variant("Retrain", name="again"), stop="last"), "average gap")
+    floor = [p for p in gap.patches if p.get_zorder() == 0]
+    assert [p.get_x() + p.get_width() for p in floor] == [1.0]
+    assert not [p for p in panel(plots.versus_retrain(frame()), "average gap").patches if p.get_zorder() == 0]
+
+
+def test_variants_of_a_method_are_told_apart():
+    fig = plots.curves(variant("FT", lr=0.2), "mia")
+    names = [t.get_text() for t in fig.legends[0].get_texts()]
+    assert names == ["Retrain", "FT", "FT lr=0.2", "NoT", "end of Retrain (the goal)"]
+    drawn = {(x.get_color(), x.get_linestyle()) for x in fig.axes[0].lines if x.get_linewidth() > 1.5}
+    assert len(drawn) == 4
+
+
 def test_gap_bars_show_the_papers_value_beside_ours():
     ax = plots.gap_bars(frame(), "not_table1", stop="last").axes[0]
     ours = bars(ax)
@@ -147,17 +171,17 @@ def test_lines_over_a_hyper_parameter_and_over_a_column():
 
 
 def test_clients_at_a_glance():
-    fig = plots.clients_at_a_glance([[3, 0], [1, 9], [2, 2]], ["cat", "dog"], targets=[1])
+    fig = pictures.clients_at_a_glance([[3, 0], [1, 9], [2, 2]], ["cat", "dog"], targets=[1])
     left, right = fig.axes
     assert [b.get_width() for b in right.patches] == [3, 10, 4]
     assert {t.get_text() for t in left.texts} == {"3", "·", "1", "9", "2"}
     assert left.get_yticklabels()[1].get_color() == look.COLORS["NoT"] != left.get_yticklabels()[0].get_color()
-    assert not plots.clients_at_a_glance(np.ones((3, 100), int)).axes[0].texts  # too many to write
+    assert not pictures.clients_at_a_glance(np.ones((3, 100), int)).axes[0].texts  # too many to write
 
 
 def test_images_of_any_layout():
     gray, rgb = np.full((4, 4), 255, np.uint8), np.linspace(-2, 2, 48).reshape(3, 4, 4)
-    fig = plots.images([[gray, rgb], [rgb.transpose(1, 2, 0)]], ["clean", "with trigger"])
+    fig = pictures.images([[gray, rgb], [rgb.transpose(1, 2, 0)]], ["clean", "with trigger"])
     shown = [ax.images[0].get_array() if ax.images else None for ax in fig.axes]
     assert shown[0].max() == 1.0 and shown[1].shape == (4, 4, 3) and shown[3] is None
     assert shown[1].min() == 0 and shown[1].max() == 1 and np.array_equal(shown[1], shown[2])
