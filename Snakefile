@@ -3,6 +3,7 @@
 A job is one setting of one notebook at one seed; it fills the store and leaves runs/<profile>/jobs/*.done. When they
 are done, the notebook runs once more over its settings and seeds and becomes runs/<profile>/notebooks/*.ipynb, .html.
 """
+import json
 import os
 import sys
 
@@ -46,6 +47,11 @@ def code(number, *tags):
     return [source for _, source in cells(notebook(number), *tags)]
 
 
+def sources(number):
+    """All cells, texts as well: the page shows them."""
+    return ["".join(c["source"]) for c in json.loads(notebook(number).read_text(encoding="utf-8"))["cells"]]
+
+
 wildcard_constraints:
     nb=r"\d\d", setting=r"\w+", seed=r"\d+", name=r"\w+"
 
@@ -67,7 +73,7 @@ rule report:
     input: lambda w: marks(w.nb), lambda w: needed(w.nb)
     output: R + "/notebooks/{nb}_{name}.ipynb"
     params:
-        key=lambda w: fingerprint(NB[w.nb], seeds_of(P, w.nb), code(w.nb)),
+        key=lambda w: fingerprint(NB[w.nb], seeds_of(P, w.nb), sources(w.nb)),
         src=lambda w: notebook(w.nb), part=lambda w: part(w.nb)
     resources: gpu=GPU, runtime=1440, mem_mb=4000
     threads: 1

@@ -65,15 +65,18 @@ def line(method, marker=True, **more):
             "marker": MARKERS.get(method, "o") if marker else None, **more}
 
 
+TWINS = ((1, 1.2), (4, 1.2, 1, 1.2, 1, 1.2), (2, 3))    # dashes of a method's other variants
+
+
 def looks(named):
     """How each `name` is drawn, in the methods' order: the first of a method's variants (the plain one) in full colour,
-    the others paler and with dots between them."""
-    found, known = {}, named.drop_duplicates("name").sort_values(["method", "variant"], key=rank, kind="stable")
-    for name, method in zip(known["name"], known["method"]):
-        twin = method in {k.split()[0] for k in found}
+    the others paler and in dashes of their own."""
+    known = named.drop_duplicates("name").sort_values(["method", "variant"], key=rank, kind="stable")
+    found = {}
+    for name, method, k in zip(known["name"], known["method"], known.groupby("method").cumcount()):
         found[name] = line(method, lw=2.8 if method == "NoT" else 1.7, zorder=5 if method == "NoT" else 4)
-        if twin:
-            found[name] |= {"dashes": (1, 1.2), "alpha": 0.75, "color": sns.desaturate(color(method), 0.6)}
+        if k:
+            found[name] |= {"dashes": TWINS[(k - 1) % 3], "alpha": 0.75, "color": sns.desaturate(color(method), 0.6)}
     return found
 
 

@@ -78,7 +78,8 @@ def curves(df, metrics=GAP, methods=None, zoom=None, x="round"):
                         ax.plot(s[x], s["value"], lw=0.7, alpha=0.35, color=seen[name]["color"], zorder=3)
                 mean = g.groupby("round")[list({x, "value"} - {"round"})].mean().reset_index()
                 points |= {name} if len(mean) < 2 else set()
-                ax.plot(mean[x], mean["value"], **seen[name] | {"marker": seen[name]["marker"] if len(mean) < 2 else None})
+                marker = seen[name]["marker"] if len(mean) < 2 else None
+                ax.plot(mean[x], mean["value"], **seen[name] | {"marker": marker})
             end = reference(df)[lambda r: (r["setting"] == setting) & (r["metric"] == metric)]["value"].mean()
             if np.isfinite(end):
                 ax.axhline(end, zorder=2, **GOAL)
@@ -104,11 +105,11 @@ def training_curves(df):
     """Accuracy and loss on training and test images over the rounds of training: thick = mean, thin = each seed. One
     row of panels a setting."""
     part = _need(df, "curve", ["train_acc", "test_acc", "train_loss", "test_loss"], "training_curves")
-    settings, looks = _settings(part), {"train": {"color": "#0072B2"}, "test": {"color": "#D55E00", "dashes": (5, 2)}}
+    settings, kinds = _settings(part), {"train": {"color": "#0072B2"}, "test": {"color": "#D55E00", "dashes": (5, 2)}}
     fig, axes = grid(len(settings), 2, width=4.4, height=2.9)
     for row, (setting, title) in zip(axes, settings):
         for ax, kind in zip(row, ("acc", "loss")):
-            for name, look in looks.items():
+            for name, look in kinds.items():
                 here = part[(part["setting"] == setting) & (part["metric"] == f"{name}_{kind}")]
                 wide = here.pivot_table(index="round", columns="seed", values="value")
                 if wide.shape[1] > 1:
@@ -118,7 +119,7 @@ def training_curves(df):
                    ylabel="accuracy (%)" if kind == "acc" else "cross-entropy (nats)")
         row[0].set_title(title)
     note(fig, part, many="thick: mean, thin: each seed")
-    legend(fig, [proxy(f"{name} images", lw=2.2, **look) for name, look in looks.items()])
+    legend(fig, [proxy(f"{name} images", lw=2.2, **look) for name, look in kinds.items()])
     return fig
 
 
@@ -161,6 +162,7 @@ def versus_retrain(df, stop="oracle", methods=None):
             bare(ax, order)
             if metric == "avg_gap" and len(floor := again[again["setting"] == setting]["value"]):
                 ax.axvspan(0, floor.mean(), color="#CFCFCF", alpha=0.55, zorder=0, lw=0)
+                ax.axvline(floor.mean(), color="#777777", lw=1, zorder=4)
             if metric in GAP:
                 ax.axvline(0, color=COLORS[REFERENCE], lw=1.3)
                 ax.set_xlim(-reach, reach)
@@ -180,7 +182,7 @@ def versus_retrain(df, stop="oracle", methods=None):
         if len(settings) > 1:
             row[0].set_ylabel(title, fontweight="bold")
     note(fig, gaps, "distance to Retrain and cost: short is good, best on top"
-         + "; grey: the gap of a second Retrain" * (len(again) > 0), "small dots: seeds")
+         + "; grey, where there is one: the gap of a second Retrain" * (len(again) > 0), "small dots: seeds")
     return fig
 
 
@@ -254,7 +256,8 @@ def tradeoff(df, x="nfs_target", y="nta", key="gamma", stop="last", label=(10, 3
 
 def lines(df, x, y, stop="oracle", hue="method", col="setting", ylabel=None, xlabel=None, reference=None, log=False):
     """`y` (one metric or several: a panel each) over `x`, a column or a hyper-parameter in `variant`. Thick =
-    mean; thin = each seed, or band = sd where seeds are many. `hue` may be `name`: method and variant. `reference`: a dashed line at that value; `log`: the x axis."""
+    mean; thin = each seed, or band = sd where seeds are many. `hue` may be `name`: method and variant. `reference`: a
+    dashed line at that value; `log`: the x axis."""
     metrics = [y] if isinstance(y, str) else list(y)
     part = _named(_need(df, stop, metrics, "lines"))
     part = part.assign(x=part[x] if x in part else option(part, x),

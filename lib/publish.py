@@ -25,6 +25,9 @@ a{color:#0b5394}img{height:9rem;margin:.4rem .6rem 0 0;border:1px solid #eee}sma
 pre{background:#fdf1ef;padding:.6rem;white-space:pre-wrap}.failed{color:#b3261e}.done{color:#1b7f3b}"""
 
 
+SHOWN = {"paper": "At the paper's own scale", "reduced": "In the reduced profile"}     # in the README
+
+
 # ---------------------------------------------------------------- the index page
 
 def first_sentence(nb):
@@ -158,6 +161,11 @@ def published(name, number):
         return {row["setting"] for row in csv.DictReader(f)}
 
 
+def _parts(number, settings):
+    """As --only wants it; without settings the whole notebook."""
+    return ",".join(f"{number}.{s}" for s in sorted(settings)) or number
+
+
 def copy(profile, only=None):
     """Copy results, figures and claims of the chosen settings, and with quick the notebooks' outputs; nothing if one is
     missing, or if committed results of another setting would be lost."""
@@ -168,16 +176,17 @@ def copy(profile, only=None):
         if word != "done":
             raise Bad(f"nothing is published: notebook {number} {'has failed' if path else 'has not run'} "
                       f"with profile {name}")
-        given, parts = ran_with(path), ",".join(f"{number}.{s}" for s in chosen[number])
-        if given.get("seeds") != seeds_of(profile, number) or given.get("settings") != chosen[number]:
-            raise Bad(f"nothing is published: notebook {number} ran last with other settings or seeds; "
-                      f"run it with --only {parts}")
-        if name == "quick" and chosen[number] != profile["notebooks"][number]:
-            raise Bad(f"nothing is published: with quick, notebook {number}'s outputs are committed as a whole; "
+        whole = chosen[number] == profile["notebooks"][number]
+        if name == "quick" and not whole:
+            raise Bad(f"nothing is published: with quick, the outputs of notebook {number} are committed as a whole; "
                       f"use --only {number}")
-        if lost := published(name, number) & set(profile["notebooks"][number]) - set(chosen[number]):
+        given, rest = ran_with(path), set(profile["notebooks"][number]) - set(chosen[number])
+        if given.get("seeds") != seeds_of(profile, number) or given.get("settings") != chosen[number]:
+            raise Bad(f"nothing is published: notebook {number} ran last with other settings or seeds; use ./run_all.sh"
+                      f" --profile {name} --only {_parts(number, () if whole else chosen[number])} --publish")
+        if lost := published(name, number) & rest:
             raise Bad(f"nothing is published: results/{name}/{number}.csv holds {min(lost)}, too, which would be lost; "
-                      f"use --only {parts},{','.join(f'{number}.{s}' for s in sorted(lost))}")
+                      f"use ./run_all.sh --profile {name} --only {_parts(number, {*chosen[number], *lost})} --publish")
     written, pages = [], {}
     if name == "quick":
         pages = {s: clean(*(_plain(p) for p in (s, root / "notebooks" / s.name))) for s in todo.values()}
@@ -200,20 +209,16 @@ def copy(profile, only=None):
     return written
 
 
-PROFILES = {"paper": "At the paper's own scale", "reduced": "In the reduced profile"}
-
-
-def update_readme():
-    """Put the tables of the committed results between the README's two marks."""
+def readme_text():
+    """README.md with the tables of the committed results between its two marks."""
     from .report import readme
     text, marks = (ROOT / "README.md").read_text(encoding="utf-8"), ("<!-- results -->", "<!-- /results -->")
     before, _, rest = text.partition(marks[0])
     _, end, after = rest.partition(marks[1])
     if not end:
         raise Bad(f"README.md: the marks {marks[0]} and {marks[1]} are missing; put them where the tables shall stand")
-    parts = [f"### {title}\n\n{readme(p)}" for p, title in PROFILES.items() if (ROOT / "results" / p).exists()]
-    write(ROOT / "README.md", before + marks[0] + "\n" + "\n\n".join(parts) + "\n" + marks[1] + after)
-    return 0
+    parts = [f"### {title}\n\n{readme(p)}" for p, title in SHOWN.items() if (ROOT / "results" / p).exists()]
+    return before + marks[0] + "\n" + "\n\n".join(parts) + "\n" + marks[1] + after
 
 
 def _plain(path):
@@ -230,13 +235,16 @@ def _dumps(nb):
 def main(argv=None):
     p = argparse.ArgumentParser(prog="python -m lib.publish", description=__doc__.splitlines()[0])
     p.add_argument("what", choices=("index", "copy", "readme"))
-    p.add_argument("--profile", default="quick")
-    p.add_argument("--only")
+    p.add_argument("--profile", help="default: quick")
+    p.add_argument("--only", help="as 02 or 02.cifar10_cnn,05")
     a = p.parse_args(argv)
     try:
-        if a.what == "readme":      # of every profile with committed results
-            return update_readme()
-        profile = load(a.profile)
+        if a.what == "readme":
+            if a.profile or a.only:
+                raise Bad("readme: it shows every profile with committed results, so leave out --profile and --only")
+            write(ROOT / "README.md", readme_text())
+            return 0
+        profile = load(a.profile or "quick")
         if a.what == "copy":
             print(f"published {len(copy(profile, a.only))} files of profile {profile['profile']}", file=sys.stderr)
             return 0

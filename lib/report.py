@@ -146,61 +146,81 @@ def show(df, caption="", metrics=None, stop="oracle"):
                                     {"selector": "caption", "props": "caption-side: bottom; text-align: left"}])
 
 
-def markdown(df, metrics, stops=("oracle", "last")):
-    """One Markdown table of a setting: a method a row, mean ± sd of each (metric, stop)."""
-    parts = {s: summary(df, s).set_index(["method", "variant", "metric"]) for s in stops}
-    names = list(dict.fromkeys(k[:2] for s in stops for k in parts[s].index))
-    columns = [(m, s) for m in metrics for s in (stops if m == "avg_gap" else stops[:1])]
-    head = [f"{LABELS.get(m, m)}{f' ({s})' if m == 'avg_gap' else ''}" for m, s in columns]
-    lines = ["| method | " + " | ".join(head) + " |", "|---|" + "---:|" * len(head)]
-    for method, option in names:
-        cells = []
-        for m, s in columns:
-            key = (method, option, m)
-            row = parts[s].loc[key] if key in parts[s].index else None
-            cells.append("–" if row is None else number(row["mean"], row["sd"], row["unit"]))
-        lines.append(f"| {method}{f' ({option})' if option else ''} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+def _judged(df):
+    """Which stop the README shows: the last round; where gamma was chosen by looking at the evaluation, that oracle."""
+    return "oracle" if (df["metric"] == "gamma_removal").any() else "last"
 
 
-def beside(df, table):
-    """One Markdown table of a setting beside the paper's: of each metric paper, ours and the difference."""
-    both = compare(df, table, stop="oracle" if (df["metric"] == "gamma_removal").any() else "last")
-    metrics = [m for m in dict.fromkeys(both["metric"]) if both[both["metric"] == m]["paper"].notna().any()]
-    head = [f"{LABELS.get(m, m)}, {w}" for m in metrics for w in ("paper", "ours", "difference")]
-    lines = ["| method | " + " | ".join(head) + " |", "|---|" + "---:|" * len(head)]
+def _name(method, option):
+    return f"{method} ({option})" if option else method
+
+
+def _grid(head, lines):
+    return "\n".join(["| method | " + " | ".join(head) + " |", "|---|" + "---:|" * len(head),
+                      *("| " + " | ".join(cells) + " |" for cells in lines)])
+
+
+def markdown(df, columns):
+    """One Markdown table of a setting: a method a row, mean ± sd of each (metric, stop); a method without any is left
+    out."""
+    parts = {s: summary(df, s).set_index(["method", "variant", "metric"]) for _, s in columns}
+    names = dict.fromkeys(k[:2] for m, s in columns for k in parts[s].index if k[2] == m)
+    lines = []
+    for name in names:
+        rows = [parts[s].loc[(*name, m)] if (*name, m) in parts[s].index else None for m, s in columns]
+        lines.append([_name(*name), *("–" if r is None else number(r["mean"], r["sd"], r["unit"]) for r in rows)])
+    return _grid([f"{LABELS.get(m, m)} ({s})" for m, s in columns], lines)
+
+
+def beside(df, table, metrics):
+    """One Markdown table of a setting beside the paper's: of each metric paper, ours and the difference. The paper's
+    numbers stand beside a method's first variant only."""
+    both, lines, seen = compare(df, table, stop=_judged(df)), [], set()
     for (method, option), part in both.groupby(["method", "variant"], sort=False):
-        part, cells = part.set_index("metric"), []
+        part, cells = part.set_index("metric"), [_name(method, option)]
         for m in metrics:
             r = part.loc[m] if m in part.index else None
-            cells += ["–"] * 3 if r is None else [
-                number(r["paper"], r["paper_sd"]), number(r["ours"], r["sd"]),
-                f"{r['difference']:+.2f}" if np.isfinite(r["difference"]) else "–"]
-        lines.append(f"| {method}{f' ({option})' if option else ''} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+            known = r is not None and method not in seen and np.isfinite(r["paper"])
+            cells += [number(r["paper"], r["paper_sd"]) if known else "–",
+                      number(r["ours"], r["sd"]) if r is not None else "–",
+                      f"{r['difference']:+.2f}" if known and np.isfinite(r["difference"]) else "–"]
+        seen.add(method)
+        lines.append(cells)
+    return _grid([f"{LABELS.get(m, m)}, {w}" for m in metrics for w in ("paper", "ours", "difference")], lines)
 
 
-README = {"02": ("A client leaves", ["forget_acc", "mia", "avg_gap", "comm_ratio"]),
-          "06": ("Centralised", ["forget_acc", "mia", "avg_gap", "comp_ratio"]),
+README = {"02": ("A client leaves", ["forget_acc", "mia", "comm_ratio"]),
+          "06": ("Centralised", ["forget_acc", "mia", "comp_ratio"]),
           "09": ("A backdoor is to be forgotten", ["asr", "backdoor_acc", "test_acc"])}
+STOP_WORDS = {"last": "the last round", "oracle": "the best γ of each run, an oracle"}
 
 
 def readme(profile):
-    """The README's tables of a profile, from the committed results: Markdown. The profile `paper` beside the papers."""
+    """The README's tables of a profile, from the committed results: Markdown. With the profile `paper` a setting on a
+    paper's own data stands beside that paper's table."""
     where, out = ROOT / "results" / profile, []
     for notebook, (title, metrics) in README.items():
         if not (where / f"{notebook}.csv").exists():
             continue
         df = load_results(profile, notebook, where=where)
         for setting, part in df.groupby("setting", sort=True):
-            first, n = part.iloc[0], part["seed"].nunique()
-            table = beside(part, first["table"]) if profile == "paper" and first["table"] else markdown(part, metrics)
-            out.append(f"**{title}** (`{setting}`: {first['dataset']}, {first['model']}; notebook {notebook}; mean ± sd, "
-                       f"n = {n} seeds)\n\n{table}")
+            first, n, stop = part.iloc[0], part["seed"].nunique(), _judged(part)
+            paper = paper_table(first["table"]) if profile == "paper" and first["table"] else pd.DataFrame({"dataset": []})
+            if first["dataset"] in set(paper["dataset"]):
+                text = beside(part, first["table"], [m for m in metrics if m in set(paper["metric"])])
+            elif "asr" in metrics:
+                text = markdown(part, [(m, stop) for m in metrics])
+            else:
+                text = markdown(part, [*((m, "oracle") for m in metrics), ("avg_gap", "oracle"), ("avg_gap", "last")])
+            about = f"; {STOP_WORDS[stop]}" if "asr" in metrics else ""
+            out.append(f"**{title}** (`{setting}`: {first['dataset']}, {first['model']}; notebook {notebook}{about}; "
+                       f"mean ± sd, n = {n} seeds)\n\n{text}")
     if (where / "claims.csv").exists():
-        counts = pd.read_csv(where / "claims.csv")["verdict"].value_counts()
-        words = ", ".join(f"{counts[v]} {v}" for v in (*VERDICTS, NOT_YET) if v in counts)
-        out.append(f"Of the papers' statements, tested seed by seed: {words} (`results/{profile}/claims.csv`).")
+        claims = pd.read_csv(where / "claims.csv")
+        tested = claims[claims["verdict"] != NOT_YET]
+        words = ", ".join(f"{(tested['verdict'] == v).sum()} {v}" for v in VERDICTS if (tested["verdict"] == v).any())
+        out.append(f"{tested['id'].nunique()} of the papers' {claims['id'].nunique()} statements were tested, some at "
+                   f"two places, seed by seed: {words} (`results/{profile}/claims.csv`).")
     return "\n\n".join(out)
 
 

@@ -46,6 +46,10 @@ def test_a_failure_stops_nobody_else_and_a_second_run_does_nothing(tmp_path):
     status, out = run_all(where)
     assert status == 0 and "toy" not in out and "2 of 2 notebooks done" in out     # publishing reruns nothing
     assert (folder / "02_toy.ipynb").stat().st_mtime_ns == second
+    text = (where / "notebooks/02_toy.ipynb").read_text()
+    (where / "notebooks/02_toy.ipynb").write_text(text.replace("More follows", "Much more follows"))
+    status, out = run_all(where, "--publish")
+    assert status == 0 and "02_toy: done" in out and "01_toy" not in out, out    # a new text is a new page
 
 
 def test_a_killed_run_is_resumed(tmp_path):
@@ -56,7 +60,7 @@ def test_a_killed_run_is_resumed(tmp_path):
     env = {**os.environ, "REPRO_PYTHON": toy.sys.executable, "REPRO_NO_INSTALL": "1"}
     p = subprocess.Popen(["bash", "run_all.sh", "--profile", "more", "--only", "02", "-j", "1"], cwd=where, env=env,
                          start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    for _ in range(600):
+    for _ in range(6000):           # a loaded machine takes its time to start
         if (where / "notebooks/started").exists():
             break
         time.sleep(0.05)

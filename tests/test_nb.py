@@ -84,13 +84,14 @@ def test_publishing_a_part_loses_nothing(tmp_path):
     target = where / "runs/more/notebooks/02_toy.ipynb"
     assert toy.python(where, "lib.nb", "notebooks/02_toy.ipynb", target, "--profile", "more", "--only", "02.a")[0] == 0
     status, out = toy.python(where, "lib.publish", "copy", "--profile", "more", "--only", "02")
-    assert status == 2 and "ran last with other settings or seeds; run it with --only 02.a,02.b" in out
+    assert status == 2 and "ran last with other settings or seeds; use ./run_all.sh --profile more --only 02 --publish" in out
     (where / "results/more").mkdir(parents=True)
     (where / "results/more/02.csv").write_text("setting\na\nb\ngone\n")
     status, out = toy.python(where, "lib.publish", "copy", "--profile", "more", "--only", "02.a")
-    assert status == 2 and "holds b, too, which would be lost; use --only 02.a,02.b" in out
+    assert status == 2 and "holds b, too, which would be lost; use ./run_all.sh --profile more --only 02.a,02.b --publish" in out
     assert "b" in (where / "results/more/02.csv").read_text()
     (where / "results/more/02.csv").write_text("setting\na\ngone\n")     # no longer a setting of the profile
+    assert toy.python(where, "lib.publish", "readme", "--profile", "more")[0] == 2
     status, out = toy.python(where, "lib.publish", "copy", "--profile", "more", "--only", "02.a")
     assert status == 0 and (where / "results/more/02.csv").read_text() == "setting\na\n", out
 

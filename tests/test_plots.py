@@ -134,6 +134,8 @@ def test_variants_of_a_method_are_told_apart():
     assert names == ["Retrain", "FT", "FT lr=0.2", "NoT", "end of Retrain (the goal)"]
     drawn = {(x.get_color(), x.get_linestyle()) for x in fig.axes[0].lines if x.get_linewidth() > 1.5}
     assert len(drawn) == 4
+    three = pd.DataFrame({"name": ["My own", "My own a=1", "My own a=2"], "method": "My own", "variant": ["", "a=1", "a=2"]})
+    assert len({str(v) for v in look.looks(three).values()}) == 3
 
 
 def test_gap_bars_show_the_papers_value_beside_ours():

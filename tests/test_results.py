@@ -204,6 +204,18 @@ def test_kept_curves_are_thin_but_whole_at_both_ends():
     assert set(kept[kept.stop == "last"].metric) == {"forget_acc", "retain_loss", "comm_bytes", "comp_flops"}
 
 
+def test_sweeps_are_kept_whole_unless_the_table_is_too_large(monkeypatch, tmp_path):
+    monkeypatch.setenv("FU_RUNS", str(tmp_path))
+    record = {"setting": "a", "dataset": "digits", "model": "m", "distribution": "iid", "method": "TIS-Reset", "seed": 0,
+              "stop": "last"}
+    swept = results.rows([record | {"variant": {"gamma": g}, "metric": m, "value": 1.0} for g in range(5, 100, 5)
+                          for m in ("asr", "test_acc")], profile="quick", notebook="09")
+    for rows, kept in ((100, 38), (10, 5)):         # all 19 gammas, or 20, 30, 40, 60, 80 without accuracies
+        monkeypatch.setattr(results, "ROWS", rows)
+        results.save_results("quick", "09", swept)
+        assert len(results.load_results("quick", "09")) == kept
+
+
 # ---------------------------------------------------------------- the papers' side
 
 def test_paper_tables_are_consistent():
@@ -305,3 +317,36 @@ def test_claims_saved_and_merged(tmp_path, monkeypatch):
     assert merged.set_index("id").loc["T01", "notebook"] == "07"
     with pytest.raises(Bad, match="one row for each"):
         report.save_claims("quick", "02", [report.claim("N01", "02", "", [True])] * 2)
+
+
+# ---------------------------------------------------------------- the README
+
+def test_the_readme_shows_the_committed_results():
+    from lib import publish
+    assert publish.readme_text() == (results.ROOT / "README.md").read_text(encoding="utf-8"), \
+        "run: python -m lib.publish readme"
+
+
+def backdoor(**more):
+    rows = [("Original", "", 100.0, 0.0), ("Retrain", "", 0.5, 99.0), ("Retrain", "name=again", 0.7, 98.0),
+            ("TIS-Reset", "reset=zero", 12.0, 60.0)]
+    record = {"setting": "a", "table": "tis_table4", "dataset": "MNIST", "model": "CNN", "distribution": "iid", "seed": 0}
+    return results.rows([record | {"method": m, "variant": v, "stop": s, "metric": k, "value": x} | more
+                         for m, v, *values in rows for s in ("last", "oracle")
+                         for k, x in zip(("asr", "backdoor_acc"), values)], profile="paper", notebook="09")
+
+
+def test_a_readme_table_beside_the_papers():
+    lines = report.beside(backdoor(), "tis_table4", ["asr"]).splitlines()
+    assert lines[0] == "| method | attack success, paper | attack success, ours | attack success, difference |"
+    assert "| Retrain | 0.11 ± 0.08 | 0.50 | +0.39 |" in lines and "| Retrain (name=again) | – | 0.70 | – |" in lines
+    assert "| TIS-Reset (reset=zero) | 10.14 ± 10.35 | 12.00 | +1.86 |" in lines and len(lines) == 6
+
+
+def test_a_readme_table_leaves_out_what_it_cannot_show():
+    swept = results.rows([{"setting": "a", "dataset": "MNIST", "model": "CNN", "method": "TIS-Reset", "seed": 0,
+                           "variant": {"gamma": 20}, "stop": "last", "metric": "nta", "value": 1.0}], profile="paper",
+                         notebook="09")
+    text = report.markdown(pd.concat([backdoor(), swept]), [("asr", "last"), ("backdoor_acc", "oracle")])
+    assert "gamma=20" not in text and "| Original | 100.00 | 0.00 |" in text
+    assert text.startswith("| method | attack success (last) | backdoor accuracy (oracle) |")
