@@ -219,8 +219,8 @@ def readme(profile):
         claims = pd.read_csv(where / "claims.csv")
         tested = claims[claims["verdict"] != NOT_YET]
         words = ", ".join(f"{(tested['verdict'] == v).sum()} {v}" for v in VERDICTS if (tested["verdict"] == v).any())
-        out.append(f"{tested['id'].nunique()} of the papers' {claims['id'].nunique()} statements were tested, some at "
-                   f"two places, seed by seed: {words} (`results/{profile}/claims.csv`).")
+        out.append(f"Statements of the papers tested seed by seed: {tested['id'].nunique()} of {claims['id'].nunique()}, "
+                   f"some at two places; verdicts: {words} (`results/{profile}/claims.csv`).")
     return "\n\n".join(out)
 
 
