@@ -327,11 +327,11 @@ def test_the_readme_shows_the_committed_results():
         "run: python -m lib.publish readme"
 
 
-def backdoor(**more):
+def backdoor():
     rows = [("Original", "", 100.0, 0.0), ("Retrain", "", 0.5, 99.0), ("Retrain", "name=again", 0.7, 98.0),
             ("TIS-Reset", "reset=zero", 12.0, 60.0)]
     record = {"setting": "a", "table": "tis_table4", "dataset": "MNIST", "model": "CNN", "distribution": "iid", "seed": 0}
-    return results.rows([record | {"method": m, "variant": v, "stop": s, "metric": k, "value": x} | more
+    return results.rows([record | {"method": m, "variant": v, "stop": s, "metric": k, "value": x}
                          for m, v, *values in rows for s in ("last", "oracle")
                          for k, x in zip(("asr", "backdoor_acc"), values)], profile="paper", notebook="09")
 
