@@ -81,7 +81,7 @@ install() {
         "$PY" -m pip install -q -e . || fail "the packages could not be installed; see the lines above"
     fi
     # the stamp vouches for packages that import: a killed install is repeated
-    (cd / && "$PY" -c 'import torch, torchvision, papermill, nbval, snakemake, yaml, lib') \
+    (cd / && "$PY" -c 'import torch, torchvision, papermill, nbval, snakemake, yaml, lib, workflow') \
         || fail "the packages are installed but do not import; remove $prefix or set REPRO_PYTHON, and run again"
     echo "$stamp" > "$prefix/.repro-stamp"
     exec 8>&-
@@ -117,9 +117,9 @@ select=(--profile "$profile")
 [ -z "$only" ] || select+=(--only "$only")
 if [ -n "$dry" ]; then
     if [ "$profile" = paper ]; then select+=(--flops); else select+=(--dry-run); fi
-    exec "$PY" -m lib.run "${select[@]}"
+    exec "$PY" -m workflow.run "${select[@]}"
 fi
-"$PY" -m lib.run "${select[@]}" --list >/dev/null
+"$PY" -m workflow.run "${select[@]}" --list >/dev/null
 
 exec 9>.run.lock            # inherited by snakemake, so that it is free only when snakemake has ended
 lock 9 1 || fail "another run_all.sh is at work in this folder; wait for it, or end it"
@@ -141,7 +141,7 @@ noise='^(Assuming unrestricted|Building DAG|Using shell:|Select jobs|Execute [0-
 noise+='CalledProcessError|Command .set -euo|Exiting because|WorkflowError:|At least one job did not|Complete log|'
 noise+='Trying to restart|Nothing to be done)'
 snake() {
-    "$PY" -m snakemake "${options[@]}" "$@" 2>&1 | (trap '' INT; exec grep --line-buffered -v -E "$noise" >&2)
+    "$PY" -m snakemake --snakefile workflow/Snakefile --directory "$ROOT" "${options[@]}" "$@" 2>&1 | (trap '' INT; exec grep --line-buffered -v -E "$noise" >&2)
     return "${PIPESTATUS[0]}"
 }
 
@@ -152,9 +152,9 @@ if [ "$status" != 0 ] && [ -n "$(find "$R" -name '*.failed*' -newer .run.lock 2>
     options+=(rest=yes)     # what waited for a failed notebook goes on without it
     snake "$@" || true
 fi
-"$PY" -m lib.publish index "${select[@]}" || status=$?
+"$PY" -m workflow.publish index "${select[@]}" || status=$?
 if [ -n "$publish" ]; then
     [ "$status" = 0 ] || fail "nothing is published, since not everything ran (see above)"
-    "$PY" -m lib.publish copy "${select[@]}" || status=$?
+    "$PY" -m workflow.publish copy "${select[@]}" || status=$?
 fi
 exit "$status"

@@ -22,7 +22,7 @@ import torchvision
 from torch import nn
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from lib.curvature import diagonals, mean, select, tis  # noqa: E402
+from lib.methods.curvature import diagonals, mean, select, tis  # noqa: E402
 
 
 def tis_cnn():

@@ -27,11 +27,12 @@ def notebook(path, n, compute="total = [v['lr'] + s for v in settings.values() f
 
 def clone(where):
     """Two notebooks; quick: one seed each, more: two settings at two seeds."""
-    for folder in ("lib", "params", "notebooks"):
-        (where / folder).mkdir()
-    for name in ("__init__", "params", "run", "nb", "publish", "bar", "jobs"):
-        shutil.copy(ROOT / "lib" / f"{name}.py", where / "lib")
-    for name in ("Snakefile", "run_all.sh", "pyproject.toml"):
+    for folder in ("lib/runs", "params", "notebooks", "workflow"):
+        (where / folder).mkdir(parents=True)
+    for path in (*ROOT.glob("lib/*.py"), *ROOT.glob("lib/runs/__init__.py"), *ROOT.glob("lib/runs/progress.py"), *ROOT.glob("workflow/*")):
+        if path.is_file():
+            shutil.copy(path, where / path.relative_to(ROOT))
+    for name in ("run_all.sh", "pyproject.toml"):
         shutil.copy(ROOT / name, where)
     a = "{dataset: digits, lr: 1e-1, joins: {1: 2}, methods: {}}"
     (where / "params/quick.yaml").write_text(f"seeds: [0]\nnotebooks:\n  01: {{a: &a {a}}}\n  02: {{a: *a}}\n")

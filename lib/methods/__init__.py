@@ -5,8 +5,8 @@ registered by `@method(name, needs=...)`. What it declares to need is checked ag
 """
 import inspect
 
-from ..params import Bad, nearest
-from ..rounds import fedavg
+from ..errors import Bad, nearest
+from ..fl.rounds import fedavg
 
 NEEDS = ("forget", "history", "init", "target")
 METHODS = {}
@@ -78,4 +78,4 @@ def recover(task, last):
         yield now._replace(then=then | {"round": k}, cost=now.cost._replace(bytes=now.cost.bytes * share))
 
 
-from . import ablation, centralized, estimation, federated  # noqa: E402,F401
+from . import ablation, centralized, federated, tis  # noqa: E402,F401

@@ -4,11 +4,22 @@ import re
 
 import torch
 
-from ..models import first_layer
-from ..params import Bad, nearest
-from ..rounds import Round
-from ..theory import nr_freeze
+from ..errors import Bad, nearest
+from ..fl.models import first_layer
+from ..fl.rounds import Round
 from . import method
+
+
+def nr_freeze(state, fresh, names, sign=-1):
+    """NR-Freeze (NoT 13.7, Table 8): `names` are sign x state and frozen, all else is `fresh`. Returns (state, mask).
+
+    mask: True where an entry may be trained. sign=1 with another fresh state as `state` is the control the paper
+    lacks: a frozen random layer."""
+    unknown = [n for n in names if n not in state or n not in fresh]
+    if unknown:
+        raise Bad(f"nr_freeze: the state has no tensor {unknown[0]!r}; choose from {sorted(state)}.")
+    new = {n: sign * state[n] if n in names else v.clone() for n, v in fresh.items()}
+    return new, {n: torch.full_like(v, n not in names, dtype=torch.bool) for n, v in fresh.items()}
 
 
 def none(w):

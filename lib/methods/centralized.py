@@ -10,12 +10,12 @@ from itertools import count
 import torch
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
 
-from ..rounds import Cost, Round, one_round
-from ..task import Job
+from ..fl.rounds import Cost, Round, one_round
+from ..fl.task import Job
 from . import method
 
-
 # -- random labels ---------------------------------------------------------------------------------------------------
+
 
 def random_labels(task, job, r, fixed):
     """One label for each sample of a job, uniform over all classes and new in each round.

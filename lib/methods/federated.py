@@ -6,9 +6,9 @@ import torch
 from torch import nn
 from torch.nn.functional import cosine_similarity, cross_entropy, kl_div, log_softmax
 
-from ..models import features, first_layer
-from ..params import Bad
-from ..rounds import BYTES, Cost, Round, average, fedavg, one_round, server_job
+from ..errors import Bad
+from ..fl.models import features, first_layer
+from ..fl.rounds import BYTES, Cost, Round, average, fedavg, one_round, server_job
 from . import method, recover
 
 

@@ -1,0 +1,13 @@
+"""What is said when something cannot be used."""
+import difflib
+
+
+class Bad(ValueError):
+    """Input that cannot be used: one sentence that names the place, the mistake and the remedy."""
+
+
+def nearest(word, words, what):
+    """`nearest <what>: x`, or the list of what there is."""
+    words = [str(w) for w in words]
+    close = difflib.get_close_matches(str(word), words, 1, 0.5)
+    return f"nearest {what}: {close[0]}" if close else f"{what}s: {', '.join(words) or 'none'}"

@@ -1,0 +1,304 @@
+"""One frozen object that knows clients, forget, retain and test data, the net, the recipe and all randomness."""
+import hashlib
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from ..errors import Bad
+from ..settings import complete
+from . import models
+from .backdoor import add_trigger, poison
+from .data import load
+from .partitions import partition, split_validation
+from .rng import generator
+
+State = dict[str, Tensor]
+
+MODEL_KEYS = ("model", "width", "norm", "activation", "patch", "dim", "depth", "heads")
+DATA_KEYS = ("size", "channels", "normalise", "test_share", "n_train", "n_test")
+RECIPE_KEYS = ("lr", "momentum", "weight_decay", "batch_size", "local_epochs", "optimizer", "clip", "flip", "crop",
+               "keep_optimizer")
+
+
+class Client(NamedTuple):
+    """Index tensors into `task.x`: what the client keeps, what it wants forgotten, and its validation split."""
+    retain: Tensor
+    forget: Tensor
+    val: Tensor
+
+
+class Job(NamedTuple):
+    """What one client trains on in one round; `client < 0` is the server itself, which sends nothing.
+
+    labels: `[n]` or `[n, k]`, replaces `task.y[indices]`; steps: exactly so many minibatches in place of epochs.
+    """
+    client: int
+    indices: Tensor
+    labels: Tensor | None = None
+    steps: int | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a client trains. `crop`: pixels of zero padding before a random crop; `clip`: largest gradient norm.
+
+    Adam uses `momentum` as its first and `beta2` as its second decay.
+    """
+    lr: float
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    batch_size: int = 64
+    local_epochs: int = 1
+    optimizer: str = "sgd"
+    clip: float | None = None
+    flip: bool = False
+    crop: int = 0
+    keep_optimizer: bool = False
+    beta2: float = 0.999
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Data, split, net and recipe of one setting at one seed. Build it with `make_task`.
+
+    x `[N, C, H, W]` uint8 or float, y `[N]` long, both on `device`; `mean`, `std` are None for standardised floats.
+    marked `[N]` bool: images that `inputs` gives the backdoor trigger, in pixels of value `white`; x stays clean,
+    y holds the label they were given.
+    """
+    name: str
+    settings: dict
+    seed: int
+    x: Tensor
+    y: Tensor
+    x_test: Tensor
+    y_test: Tensor
+    class_names: tuple
+    mean: tuple | None
+    std: tuple | None
+    clients: tuple
+    recipe: Recipe
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    dtype: torch.dtype = torch.float32
+    marked: Tensor | None = None
+    white: float = 255
+    poison_label: int | None = None
+
+    @property
+    def classes(self):
+        return len(self.class_names)
+
+    @property
+    def targets(self):
+        """Ids of the clients that have something to forget."""
+        return tuple(k for k, c in enumerate(self.clients) if len(c.forget))
+
+    @property
+    def size(self):
+        return self.settings["input_size"] or self.x.shape[-1]
+
+    # -- who trains on what ------------------------------------------------------------------------------------
+
+    def jobs(self, which, round=None):
+        """Jobs over the `full`, `retain` or `forget` data; `round` leaves out clients that join after it."""
+        joins, out = self.settings["joins"], []
+        for k, c in enumerate(self.clients):
+            if round is not None and which == "full" and round < int(joins.get(str(k), joins.get(k, 1))):
+                continue
+            parts = {"full": (c.retain, c.forget), "retain": (c.retain,), "forget": (c.forget,), "val": (c.val,)}[which]
+            indices = torch.cat(parts).sort().values
+            if len(indices):
+                out.append(Job(k, indices))
+        if self.settings["training"] == "union" and out:
+            return [Job(0, torch.cat([j.indices for j in out]).sort().values)]
+        return out
+
+    def indices(self, which):
+        """All indices of the `full`, `retain`, `forget` or `val` data, sorted."""
+        jobs = self.jobs(which)
+        return torch.cat([j.indices for j in jobs]).sort().values if jobs else torch.empty(0, dtype=torch.long)
+
+    def counts(self):
+        """Training images of each class at each client, `[clients, classes]`."""
+        return torch.stack([self.y[torch.cat(c[:2])].bincount(minlength=self.classes) for c in self.clients])
+
+    # -- images ------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _affine(self):
+        mean, std = (torch.tensor(v, dtype=torch.float64) for v in (self.mean, self.std))
+        scale, shift = 1 / (255 * std), -mean / std
+        return tuple(t.view(1, -1, 1, 1).to(self.device, self.dtype) for t in (scale, shift))
+
+    def inputs(self, x, offsets=None, flips=None, marked=None):
+        """Raw images `[n, C, H, W]` as the net sees them: cropped to `input_size`, normalised, in `dtype`.
+
+        offsets: `(rows, columns)` of each image's crop; None crops at the centre, as every evaluation does.
+        flips `[n]` bool: mirrored images; marked `[n]` bool: images that get the trigger, at its fixed place after
+        crop and flip, which would move it or cut it off.
+        """
+        x = x.to(self.device)
+        if self.size != x.shape[-1]:
+            if offsets is None:
+                half = torch.full((len(x),), (x.shape[-1] - self.size) // 2, device=x.device)
+                offsets = (half, half)
+            x = crop(x, offsets, self.size)
+        for chosen, change in ((flips, lambda x: x.flip(3)), (marked, lambda x: add_trigger(x, self.white))):
+            if chosen is not None:
+                x = torch.where(chosen.to(x.device)[:, None, None, None], change(x), x)
+        x = x.to(self.dtype)
+        if self.mean is not None:
+            scale, shift = self._affine
+            x = x.mul_(scale).add_(shift)
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def batches(self, indices, size=512):
+        """Yield `(x, y)` over `task.x[indices]` without augmentation."""
+        for part in indices.split(size):
+            yield self.inputs(self.x[part], marked=self.marks(part)), self.y[part]
+
+    def marks(self, indices):
+        """Which of `task.x[indices]` carry the trigger, for `inputs`; None without a backdoor."""
+        return None if self.marked is None else self.marked[indices]
+
+    # -- the net -----------------------------------------------------------------------------------------------
+
+    def build(self):
+        """A freshly constructed net, on `device` and in `dtype`; random through torch's global generator."""
+        net = models.build(self.settings, self.x.shape[1], self.classes, self.size)
+        return net.to(self.device, self.dtype, memory_format=torch.channels_last)
+
+    def init(self, *name):
+        """A fresh initialisation under a named seed: a fresh construction, never `reset_parameters`."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.rng("init", *name).initial_seed())
+            net = models.build(self.settings, self.x.shape[1], self.classes, self.size)  # on the CPU: same everywhere
+        return {k: v.to(self.device, self.dtype if v.is_floating_point() else v.dtype)
+                for k, v in models.state_of(net).items()}
+
+    @cached_property
+    def model(self):
+        """One scratch net; load a state before use."""
+        with torch.random.fork_rng(devices=[]):
+            return self.build()
+
+    def load(self, state):
+        """The scratch net with `state` in it, in eval mode."""
+        self.model.load_state_dict(state)
+        return self.model.eval()
+
+    def frozen(self, state):
+        """Another net with `state` in it, in eval mode, that does not train: a teacher beside the scratch net."""
+        with torch.random.fork_rng(devices=[]):
+            net = self.build()
+        net.load_state_dict(state)
+        return net.eval().requires_grad_(False)
+
+    def rng(self, *name):
+        """A generator that depends on the seed and the name alone: randomness is never a stream."""
+        return generator(self.seed, *name)
+
+    @cached_property
+    def parameters(self):
+        return models.count(self.model)
+
+    @cached_property
+    def flops(self):
+        """FLOPs of one sample: `(forward, forward and backward)`."""
+        return sample_flops(self.settings, self.x.shape[1], self.classes, self.size)
+
+    # -- identity ----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _data_hash(self):
+        h = hashlib.sha256()
+        for t in (self.x, self.y, self.x_test, self.y_test, *(() if self.marked is None else (self.marked,))):
+            h.update(str((t.dtype, tuple(t.shape))).encode())
+            h.update(t.cpu().contiguous().numpy().tobytes())
+        return h.hexdigest()
+
+    def fingerprint(self, *which):
+        """What training on the `which` data depends on, as a plain dict; equal dicts mean equal results."""
+        h = hashlib.sha256(self._data_hash.encode())
+        for name in which:
+            for j in self.jobs(name):
+                h.update(f"{name} {j.client}".encode() + j.indices.cpu().numpy().tobytes())
+        keep = {k: self.settings[k] for k in MODEL_KEYS + ("input_size", "training", "joins")}
+        return {"data": h.hexdigest(), "seed": self.seed, "dtype": str(self.dtype), "normalise": [self.mean, self.std],
+                "recipe": dict(sorted(vars(self.recipe).items())), **keep}
+
+    def on_validation(self):
+        """The same task with the clients' validation splits in place of the test set, to choose without test data."""
+        val = self.indices("val")
+        return replace(self, x_test=self.x[val], y_test=self.y[val])
+
+
+def sample_flops(settings, channels, classes, size):
+    """FLOPs of one sample, `(forward, forward and backward)`, counted in train mode on the meta device."""
+    with torch.device("meta"):
+        net, x = models.build(settings, channels, classes, size), torch.zeros(2, channels, size, size)
+    with FlopCounterMode(display=False) as count:
+        out = net(x)
+    forward = count.get_total_flops()
+    with FlopCounterMode(display=False) as count:
+        out.sum().backward()
+    return forward / 2, (forward + count.get_total_flops()) / 2
+
+
+def crop(x, offsets, size):
+    """Cut `size` x `size` windows out of `[n, C, H, W]` at per-image `(rows, columns)`: a view and one index."""
+    windows = x.unfold(2, size, 1).unfold(3, size, 1)
+    rows, columns = (o.to(x.device) for o in offsets)
+    return windows[torch.arange(len(x), device=x.device), :, rows, columns]
+
+
+def _forget(settings, k, indices, y, rng):
+    """Mask over `indices` of what client `k` wants forgotten."""
+    rule, asked = settings["forget"], k in settings["targets"]
+    if rule == "clients":
+        return torch.full((len(indices),), asked)
+    if rule == "class":
+        return y[indices] == settings["forget_class"]
+    mask = torch.zeros(len(indices), dtype=torch.bool)
+    mask[torch.randperm(len(indices), generator=rng)[:round(settings["forget_share"] * len(indices))]] = True
+    return mask
+
+
+def make_task(settings, seed, name="task"):
+    """The task of one setting at one seed. `settings`: flat keys, see `lib.settings.KEYS`; missing ones get defaults."""
+    s = complete(settings)
+    torch.set_num_threads(s["threads"])
+    torch.set_flush_denormal(True)  # training on into the overfit regime is otherwise 1.6 times slower
+    device = s["device"] if s["device"] != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    noise = 1.0 if s["noise"] is None else s["noise"]
+    data = load(s["dataset"], seed=seed, noise=noise, **{k: s[k] for k in DATA_KEYS})
+    x, y = data.x, data.y
+    bad = [t for t in s["targets"] if not 0 <= t < s["clients"]]
+    if s["forget"] == "clients" and bad:
+        raise Bad(f"targets: client {bad[0]} does not exist; with clients: {s['clients']} name 0 to {s['clients'] - 1}")
+    if s["forget"] == "class" and not 0 <= s["forget_class"] < len(data.classes):
+        raise Bad(f"forget_class: {s['forget_class']} is no class; name 0 to {len(data.classes) - 1}")
+    parts = partition(s["partition"], y, s["clients"], generator(seed, "partition"), beta=s["beta"],
+                      min_size=s["min_size"])
+    clients = []
+    for k, part in enumerate(parts):
+        train, val = split_validation(part, s["val_share"], generator(seed, "validation", k))
+        mask = _forget(s, k, train, y, generator(seed, "forget", k))
+        clients.append(Client(train[~mask], train[mask], val))
+    marked, label = None, s["poison_label"]
+    if label is not None:
+        if s["forget"] != "clients":
+            raise Bad(f"poison_label: the backdoor is planted by whole clients; set forget: clients, not {s['forget']}")
+        if not 0 <= label < len(data.classes):
+            raise Bad(f"poison_label: {label} is no class; name 0 to {len(data.classes) - 1}")
+        marked, y = poison(s, y, clients, seed)
+        marked = marked.to(device)
+    return Task(name, s, seed, x.to(device), y.to(device), data.x_test.to(device), data.y_test.to(device),
+                tuple(data.classes), data.mean, data.std, tuple(clients), Recipe(**{k: s[k] for k in RECIPE_KEYS}),
+                torch.device(device), getattr(torch, s["dtype"]), marked, data.white, label)
+
+
+State = dict[str, Tensor]

@@ -1,0 +1,136 @@
+"""What is measured: accuracies, losses, membership inference, and the backdoor, all from one pass of logits per set."""
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+
+from ..errors import Bad
+
+
+@torch.no_grad()
+def predict(task, state, indices=None, images=None, batch=512, triggered=False):
+    """Logits `[n, classes]` of `task.x[indices]`, or of raw `images`, in eval mode without augmentation.
+
+    triggered: put the backdoor trigger into all the `images`.
+    """
+    net = task.load(state)
+    if indices is None:
+        inputs = (task.inputs(x, marked=torch.ones(len(x), dtype=torch.bool) if triggered else None)
+                  for x in images.split(batch))
+    else:
+        inputs = (x for x, _ in task.batches(indices, batch))
+    out = [net(x) for x in inputs]
+    return torch.cat(out) if out else torch.empty(0, task.classes, device=task.device, dtype=task.dtype)
+
+
+def accuracy(logits, labels):
+    """Top-1 accuracy in percent; NaN without samples."""
+    return 100 * (logits.argmax(1) == labels).double().mean().item() if len(labels) else float("nan")
+
+
+def losses(logits, labels):
+    """Cross-entropy of each sample, float64 numpy."""
+    return cross_entropy(logits.double(), labels, reduction="none").cpu().numpy()
+
+
+def evaluate(task, state):
+    """Accuracy (percent) and mean loss on retain, forget and test data, and NoT's membership attack, as a flat dict.
+
+    Class-wise forgetting leaves the forgotten class out of `test` and out of the attack's non-members
+    (`test_acc_all` is the other number). A backdoor adds `asr` and `backdoor_acc`, on triggered test images.
+    """
+    out, loss, y_test = {}, {}, task.y_test
+    for name in ("retain", "forget"):
+        idx = task.indices(name)
+        logits, labels = predict(task, state, idx), task.y[idx]
+        loss[name] = losses(logits, labels)
+        out[f"{name}_acc"] = accuracy(logits, labels)
+    logits = predict(task, state, images=task.x_test)
+    if task.settings["forget"] == "class":
+        out["test_acc_all"] = accuracy(logits, y_test)
+        keep = y_test != task.settings["forget_class"]
+        logits, y_test = logits[keep], y_test[keep]
+    out["test_acc"] = accuracy(logits, y_test)
+    loss["test"] = losses(logits, y_test)
+    out |= {f"{k}_loss": float(v.mean()) if len(v) else float("nan") for k, v in loss.items()}
+    out["mia"] = mia(loss["forget"], loss["test"], task.rng("mia"), draws=task.settings["mia_draws"])
+    if task.poison_label is not None:
+        out |= backdoor(task, state)
+    return out
+
+
+def backdoor(task, state):
+    """Attack success rate and backdoor accuracy (percent) on triggered test images whose true label is another."""
+    others = task.y_test != task.poison_label
+    guess = predict(task, state, images=task.x_test[others], triggered=True).argmax(1)
+    return {"asr": 100 * (guess == task.poison_label).double().mean().item(),
+            "backdoor_acc": 100 * (guess == task.y_test[others]).double().mean().item()}
+
+
+def mia(forget, test, rng, draws=10, folds=10):
+    """NoT's membership attack: logistic regression on the loss, balanced, cross-validated; accuracy in percent.
+
+    forget, test: per-sample losses. Both sets are subsampled to the smaller size `draws` times; each draw is scored
+    by `folds` stratified shuffle splits of 10 percent. 50 means that forget and test data look alike.
+    NaN with fewer than 10 samples in either set.
+    """
+    n = min(len(forget), len(test))
+    if n < 10:
+        return float("nan")
+    if not (np.isfinite(forget).all() and np.isfinite(test).all()):
+        return float("nan")
+    gen, held = np.random.default_rng(rng.initial_seed()), max(1, round(0.1 * n))
+    scores = []
+    for _ in range(draws):
+        x = np.concatenate([gen.choice(forget, n, replace=False), gen.choice(test, n, replace=False)])
+        y = np.repeat([1.0, -1.0], n)
+        fit = np.ones((folds, 2 * n))
+        for f in range(folds):
+            fit[f, gen.permutation(n)[:held]] = 0
+            fit[f, n + gen.permutation(n)[:held]] = 0
+        w, b = logistic(x, y, fit)
+        right = (np.outer(w, x) + b[:, None] > 0) == (y > 0)
+        scores.append((right * (1 - fit)).sum() / (1 - fit).sum())
+    return 100 * float(np.mean(scores))
+
+
+def logistic(x, y, weight, steps=100, tol=1e-9):
+    """L2-regularised logistic regression on one feature, many weightings at once, by damped Newton.
+
+    x `[n]`, y `[n]` in {-1, 1}, weight `[problems, n]`. Minimises `w^2/2 + sum weight log(1 + exp(-y (wx + b)))`, as
+    scikit-learn's `LogisticRegression()` does. Returns slopes and intercepts `[problems]`.
+    """
+    centre, spread = x.mean(), x.std() or 1.0
+    z = (x - centre) / spread
+    w, b = np.zeros(len(weight)), np.zeros(len(weight))
+
+    def objective(w, b):
+        return (w / spread) ** 2 / 2 + (weight * np.logaddexp(0, -y * (np.outer(w, z) + b[:, None]))).sum(1)
+
+    value = objective(w, b)
+    for _ in range(steps):
+        p = 1 / (1 + np.exp(np.clip(y * (np.outer(w, z) + b[:, None]), -500, 500)))  # chance of the wrong side
+        g, h = -weight * p * y, weight * p * (1 - p)
+        gw, gb = g @ z + w / spread**2, g.sum(1)
+        hww, hwb, hbb = h @ z**2 + 1 / spread**2, h @ z, h.sum(1) + 1e-12
+        det = hww * hbb - hwb**2
+        dw, db = -(hbb * gw - hwb * gb) / det, -(hww * gb - hwb * gw) / det
+        if np.abs(dw * gw + db * gb).max() < tol:
+            break
+        rate = np.ones(len(w))
+        for _ in range(30):
+            new = objective(w + rate * dw, b + rate * db)
+            worse = new > value + 1e-12 * np.abs(value)
+            if not worse.any():
+                break
+            rate[worse] /= 2
+        w, b, value = w + rate * dw, b + rate * db, new
+    return w / spread, b - w * centre / spread
+
+
+def average_gap(metrics, reference):
+    """Mean absolute difference to Retrain over retain, forget, test accuracy and the attack, in percent points."""
+    names = ("retain_acc", "forget_acc", "test_acc", "mia")
+    missing = [n for n in names if n not in metrics or n not in reference]
+    if missing:
+        raise Bad(f"average gap: {missing[0]} was not measured")
+    return float(np.mean([abs(metrics[n] - reference[n]) for n in names]))

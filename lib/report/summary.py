@@ -1,0 +1,89 @@
+"""What is computed from rows: gaps, ratios, means over seeds."""
+import numpy as np
+import pandas as pd
+
+from ..words import GAP, REFERENCE, rank
+from .rows import GROUP, variant
+
+# ---------------------------------------------------------------- summaries
+
+
+def reference(df):
+    """Retrain's last values; of several kinds of Retrain in one setting the plain one counts."""
+    ref = df[(df["method"] == REFERENCE) & (df["stop"] == "last")].sort_values("variant", kind="stable")
+    return ref.drop_duplicates(["profile", "notebook", "setting", "seed", "metric"])
+
+
+def _against(df, stop, metrics, combine, rename=None):
+    """Rows `combine(value, Retrain's)`, Retrain of the same setting and seed at its last round."""
+    on = ["profile", "notebook", "setting", "seed", "metric"]
+    ref = reference(df)[[*on, "value"]]
+    part = df[(df["stop"] == stop) & df["metric"].isin(metrics)]
+    out = part.merge(ref, on=on, suffixes=("", "_ref"))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        out["value"] = combine(out["value"].to_numpy(), out.pop("value_ref").to_numpy())
+    if rename:
+        out = out.assign(metric=out["metric"].map(rename), unit="ratio")
+    return out[np.isfinite(out["value"])].reset_index(drop=True)
+
+
+def cost_ratio(df, stop="oracle"):
+    """comm_ratio and comp_ratio: cost over the cost of the same seed's whole Retrain; rows of the same schema."""
+    names = {"comm_bytes": "comm_ratio", "comp_flops": "comp_ratio"}
+    return _against(df, stop, list(names), np.divide, names)
+
+
+def differences(df, stop="oracle", metrics=GAP):
+    """Signed difference of each metric to the same seed's Retrain at its last round; rows of the same schema."""
+    return _against(df, stop, list(metrics), np.subtract)
+
+
+def by_seed(df, metric, stop="oracle"):
+    """One row per (setting, seed), one column per method (`method variant` where there is a variant)."""
+    part = pd.concat([df[df["stop"] == stop], cost_ratio(df, stop)])
+    part = part[part["metric"] == metric]
+    name = (part["method"] + " " + part["variant"]).str.strip()
+    keys = ["setting", "seed"] + (["round"] if stop == "curve" else [])
+    return part.assign(name=name).pivot(index=keys, columns="name", values="value").rename_axis(columns=None)
+
+
+def each_run(df, method, stop="oracle", **options):
+    """One row per (distribution, setting, seed), one column per metric, of the rows with exactly these options in their
+    variant: `each_run(df, "TIS-Reset", reset="zero")`."""
+    part = df[(df["method"] == method) & (df["stop"] == stop) & (df["variant"] == variant(options))]
+    return part.pivot(index=["distribution", "setting", "seed"], columns="metric", values="value")
+
+
+def rounds_to_retrain(df, within=2.0, metrics=("retain_acc", "test_acc")):
+    """First evaluated round with every metric within `within` points below Retrain's last value, one row per (setting,
+    seed), one column per method; NaN where it never gets there."""
+    reached = None
+    for m in metrics:
+        goal = by_seed(df, m, "last")[REFERENCE] - within
+        curve = by_seed(df, m, "curve").sort_index()
+        now = curve.ge(goal.reindex(curve.index.droplevel("round")).to_numpy(), axis=0)
+        reached = now if reached is None else reached & now
+    rounds = reached.index.get_level_values("round").to_numpy(float)
+    return reached.apply(lambda c: pd.Series(rounds, c.index).where(c)).groupby(["setting", "seed"]).min()
+
+
+def summary(df, stop="oracle", by=GROUP):
+    """Mean, sd (ddof = 1; NaN for one seed) and n over seeds for each group and metric, cost ratios included, and
+    `avg_gap_of_means`: the papers' gap, between means instead of the mean of gaps."""
+    by = list(by) + (["round"] if stop == "curve" and "round" not in by else [])
+    part = df[df["stop"] == stop]
+    groups = pd.concat([part, cost_ratio(df, stop)]).groupby([*by, "metric", "unit"], sort=False)["value"]
+    out = groups.agg(mean="mean", sd="std", n="count").reset_index()
+    where = [c for c in by if c not in ("method", "variant", "round")]
+    ref, more = reference(df), []
+    for key, g in part[part["metric"].isin(GAP)].groupby(by, sort=False):
+        row = dict(zip(by, key))
+        same = ref[ref["seed"].isin(g["seed"])]
+        for c in where:
+            same = same[same[c] == row[c]]
+        a, b = (f.groupby("metric")["value"].mean().reindex(GAP) for f in (g, same))
+        if "method" in by and not (a.isna() | b.isna()).any():
+            more.append({**row, "metric": "avg_gap_of_means", "unit": "percent points",
+                         "mean": (a - b).abs().mean(), "sd": np.nan, "n": g["seed"].nunique()})
+    out = pd.concat([out, pd.DataFrame(more)], ignore_index=True) if more else out
+    return out.sort_values(by, key=rank, kind="stable", ignore_index=True)

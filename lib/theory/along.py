@@ -1,0 +1,113 @@
+"""What happens along recovery: gradients, distances and the loss gap at each round, kept in the store like a run."""
+import math
+
+import torch
+
+from ..errors import Bad, nearest
+from ..fl.models import first_layer
+from ..fl.rounds import Cost
+from ..methods import defaults, find, unlearn
+from ..methods.curvature import diagonal
+from ..metrics.evaluate import losses, predict
+from ..runs.code import code_hash
+from ..runs.progress import progress
+from ..runs.run import ENGINE, described, label_of, train, variant
+from .spectrum import gradient_matrix
+from .time import loss_gap_gradient_norm, loss_gradient, noise_term
+
+SAMPLES = 2000      # images of a gradient: enough for its norm, and a bound on memory
+
+
+def some(task, which, limit=SAMPLES):
+    """`(inputs, labels)` of the retain or forget data, or of a fixed random part of it."""
+    index = task.indices(which)
+    if len(index) > limit:
+        index = index[torch.randperm(len(index), generator=task.rng("some", which))[:limit]]
+    return task.inputs(task.x[index], marked=task.marks(index)), task.y[index]
+
+
+# Each is f(task, trained, state) -> {name: number}. Names end in what gives them a unit: _norm, _loss, _gap.
+
+def gradient(task, trained, state):
+    """Norm of the retain loss's gradient: of all parameters, and of each tensor as `<name>:gradient_norm`."""
+    grads = loss_gradient(task.load(state), *some(task, "retain"))
+    norms = {f"{name}:gradient_norm": float(g.norm()) for name, g in grads.items()}
+    return {"gradient_norm": math.sqrt(sum(v * v for v in norms.values())), **norms}
+
+
+def distance(task, trained, state):
+    """Distance from the trained model: of all parameters, and of those behind the first layer (NoT 4.2, C1)."""
+    names = [n for n, _ in task.model.named_parameters()]
+    first = names[first_layer(task.model)].rpartition(".")[0] + "."
+    moved = {n: float((state[n] - trained.state[n]).double().square().sum()) for n in names}
+    deeper = sum(v for n, v in moved.items() if not n.startswith(first))
+    return {"distance_norm": math.sqrt(sum(moved.values())), "deeper_distance_norm": math.sqrt(deeper)}
+
+
+def gap(task, trained, state):
+    """Losses, the loss gap and the norm of its gradient, whose largest value is L of NoT eq. 85."""
+    loss = {w: float(losses(predict(task, state, task.indices(w)), task.y[task.indices(w)]).mean())
+            for w in ("retain", "forget")}
+    norm = loss_gap_gradient_norm(task.load(state), *some(task, "retain"), *some(task, "forget"))
+    return {"retain_loss": loss["retain"], "forget_loss": loss["forget"], "gap_gradient_norm": norm,
+            "loss_gap": abs(loss["retain"] - loss["forget"])}
+
+
+def noise(task, trained, state, batches=24):
+    """Rate of the noise term A that NoT neglects (eq. 87), from minibatch gradients and the Gauss-Newton diagonal.
+
+    A step of all clients at once is one of a batch as large as theirs together."""
+    (x, y), recipe, model = some(task, "retain", 1000), task.recipe, task.load(state)
+    size = min(recipe.batch_size * len(task.jobs("retain")), len(x))
+    everything = [torch.arange(sum(p.numel() for p in model.parameters()))]
+    G = next(gradient_matrix(model, x, y, size, batches, everything, task.rng("noise")))
+    h = diagonal(model, x, y, kind="ggn_mc", rng=task.rng("noise", "labels"))
+    flat = torch.cat([h[n].flatten() for n, _ in model.named_parameters()]).cpu().numpy()
+    return {"noise_rate": noise_term(G, flat, recipe.lr / (1 - recipe.momentum))}
+
+
+MEASURES = {f.__name__: f for f in (gradient, distance, gap, noise)}
+
+
+def trace(task, store, name, hp=None, measures=("gradient", "distance"), rounds=None, every=1, trained=None):
+    """Measures (names of MEASURES) of a method's states, round 0 first: a record like that of `run`, from the store
+    if it is there. `rounds`: default the setting's `trace_rounds`."""
+    hp, rounds = dict(hp or {}), task.settings["trace_rounds"] if rounds is None else rounds
+    for m in measures:
+        if m not in MEASURES:
+            raise Bad(f"trace: no measure {m!r}; {nearest(m, MEASURES, 'measure')}")
+    f = find(name)
+    uses = [*(f.uses(hp) if hasattr(f, "uses") else []), *(MEASURES[m] for m in measures)]
+    key = {"what": "trace", "method": name, "hp": {**defaults(name), **hp}, "rounds": rounds, "every": every,
+           "task": task.fingerprint("full", "retain", "forget", "val"), "measures": sorted(measures),
+           "training": [task.settings["rounds"], task.settings["schedule"]], "code": code_hash(*ENGINE, f, *uses)}
+
+    def make():
+        start, curve, total = trained or train(task, store), [], Cost()
+        for r, now in enumerate(unlearn(task, start, name, **hp)):
+            total = total + now.cost
+            if r % every == 0 or r == rounds:
+                found = {k: v for m in measures for k, v in MEASURES[m](task, start, now.state).items()}
+                curve.append({"round": r, "bytes": total.bytes, "flops": total.flops, **found})
+            if r == rounds:
+                break
+        return store.save("traces", key, {"curve": curve})
+    return described(task) | {"method": name, "variant": variant(name, hp)} | store.get("traces", key, make).record
+
+
+def trace_all(task_list, store, **options):
+    """`trace` of every method or ablation that a task's settings name under `traced`, as records with `label`."""
+    todo = []
+    for task in task_list:
+        known = {label_of(n): (n.split("/")[0], hp) for k in ("methods", "ablations")
+                 for n, hp in task.settings[k].items()}
+        for label in task.settings["traced"]:
+            if label not in known:
+                raise Bad(f"{task.name}.traced: no method or label {label!r}; {nearest(label, known, 'label')}")
+            todo.append((task, label, *known[label]))
+    bar, out = progress(len(todo), "traces"), []
+    for i, (task, label, name, hp) in enumerate(todo):
+        bar.update(i, f"{task.name}, seed {task.seed}, {label}")
+        out.append(trace(task, store, name, hp, **options) | {"label": label})
+    bar.update(len(todo), "all there")
+    return out

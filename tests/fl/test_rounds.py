@@ -1,0 +1,231 @@
+"""The only training loop: against a slow plain one, resumed, masked, and with clients left out."""
+from dataclasses import replace
+from itertools import islice
+
+import pytest
+import torch
+from conftest import same, tiny
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+import lib
+from lib.errors import Bad
+from lib.fl.rounds import Worker, learning_rate
+from lib.fl.task import Client
+
+
+def rounds(task, n, state=None, jobs="full", **kw):
+    kw.setdefault("phase", "train")
+    return list(islice(lib.fedavg(task, jobs, task.init("train") if state is None else state, **kw), n))
+
+
+def slow_fedavg(task, n):
+    """FedAvg as in a textbook: a new net and a new optimiser for each client, states averaged one by one."""
+    state, recipe = task.init("train"), task.recipe
+    for r in range(1, n + 1):
+        total = 0
+        locals_ = []
+        for job in task.jobs("full"):
+            net = lib.build(task.settings, task.x.shape[1], task.classes, task.size).double().train()
+            net.load_state_dict(state)
+            opt = torch.optim.SGD(net.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay)
+            rng = task.rng("train", r, job.client)
+            for _ in range(recipe.local_epochs):
+                order = torch.randperm(len(job.indices), generator=rng)
+                parts = list(order.split(recipe.batch_size))
+                if len(parts[-1]) == 1:
+                    parts[-2:] = [torch.cat(parts[-2:])]
+                for part in parts:
+                    x = task.x[job.indices[part]].double()
+                    opt.zero_grad()
+                    cross_entropy(net(x), task.y[job.indices[part]]).backward()
+                    opt.step()
+            locals_.append((len(job.indices), net.state_dict()))
+            total += len(job.indices)
+        state = {k: sum(m / total * s[k] for m, s in locals_) for k in state}
+    return state
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_same_weights_as_a_slow_plain_fedavg(epochs):
+    task = tiny(local_epochs=epochs, partition="dirichlet", beta=1.0, min_size=5)  # clients of unequal size
+    fast, slow = rounds(task, 3)[-1].state, slow_fedavg(task, 3)
+    for k in slow:
+        assert torch.allclose(fast[k], slow[k], rtol=0, atol=1e-6), k
+
+
+def test_resuming_is_exact(task):
+    whole = rounds(task, 5)
+    part = rounds(task, 2)
+    rest = rounds(tiny(), 3, state=part[-1].state, start=2)
+    assert same(whole[-1].state, rest[-1].state)
+
+
+def test_resuming_is_exact_with_a_kept_optimiser():
+    task = tiny(clients=1, keep_optimizer=True)
+    whole, part = rounds(task, 4), rounds(task, 2)
+    rest = rounds(tiny(clients=1, keep_optimizer=True), 2, state=part[-1].state, start=2, extra=part[-1].extra)
+    assert same(whole[-1].state, rest[-1].state)
+    forgotten = rounds(task, 2, state=part[-1].state, start=2)
+    assert not same(whole[-1].state, forgotten[-1].state)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_one_client_is_plain_training(optimizer):
+    task = tiny(clients=1, keep_optimizer=True, optimizer=optimizer, lr=0.01)
+    net, r = task.build().train(), task.recipe
+    net.load_state_dict(task.init("train"))
+    opt = torch.optim.SGD(net.parameters(), r.lr, r.momentum, weight_decay=r.weight_decay) if optimizer == "sgd" \
+        else torch.optim.Adam(net.parameters(), r.lr, (r.momentum, 0.999), weight_decay=r.weight_decay)
+    indices = task.indices("full")
+    for epoch in range(1, 4):
+        for part in torch.randperm(len(indices), generator=task.rng("train", epoch, 0)).split(r.batch_size):
+            opt.zero_grad()
+            cross_entropy(net(task.inputs(task.x[indices[part]])), task.y[indices[part]]).backward()
+            opt.step()
+    assert same(rounds(task, 3)[-1].state, net.state_dict())
+
+
+def test_leaving_a_client_out_moves_nobody_else(task):
+    jobs = task.jobs("full")
+    a = rounds(task, 1, jobs=jobs, keep_updates="all")[0].updates
+    b = rounds(task, 1, jobs=jobs[1:], keep_updates="all")[0].updates
+    assert set(a) - set(b) == {0}
+    for k in b:
+        assert same(a[k], b[k])
+
+
+def test_updates_add_up_to_the_round(task):
+    start = task.init("train")
+    now = rounds(task, 1, state=start, keep_updates="all")[0]
+    jobs = task.jobs("full")
+    n = sum(len(j.indices) for j in jobs)
+    moved = {k: start[k] + sum(len(j.indices) / n * now.updates[j.client][k] for j in jobs) for k in start}
+    assert all(torch.allclose(now.state[k], moved[k], atol=1e-12) for k in start)
+
+
+def test_masked_entries_stay_put_bit_for_bit_under_decay_and_momentum(task):
+    start = task.init("train")
+    mask = {k: torch.rand(v.shape, generator=task.rng("mask")) < 0.5 for k, v in start.items()}
+    end = rounds(task, 2, state=start, mask=mask)[-1].state
+    for k, free in mask.items():
+        assert torch.equal(end[k][~free], start[k][~free])
+        assert not torch.equal(end[k][free], start[k][free])
+
+
+def test_float_buffers_are_averaged_and_counters_stay_integers():
+    task = tiny(model="resnet18", width=8, size=16, channels=3, n_train=120, batch_size=8)
+    start = task.init("train")
+    now = rounds(task, 1, state=start, keep_updates="all")[0]
+    jobs, k = task.jobs("full"), "bn1.running_mean"
+    n = sum(len(j.indices) for j in jobs)
+    mean = sum(len(j.indices) / n * (start[k] + now.updates[j.client][k]) for j in jobs)
+    assert torch.allclose(now.state[k], mean)
+    assert not now.state["bn1.num_batches_tracked"].is_floating_point()
+
+
+def test_a_last_batch_of_one_joins_the_one_before(task):
+    batches = [len(y) for _, y in Worker(task, replace(task.recipe, batch_size=16)).epoch(
+        task.x[:33], task.y[:33], task.rng("x"))]
+    assert batches == [16, 17]
+
+
+def test_a_job_of_k_steps_sees_k_minibatches(task):
+    seen = []
+    job = lib.Job(0, task.indices("forget"), steps=5)
+    rounds(task, 1, jobs=[job], after_step=lambda model, step: seen.append(step))
+    assert seen == [1, 2, 3, 4, 5]
+    start = task.init("train")
+    none = rounds(task, 1, state=start, jobs=[job._replace(steps=0)])[0]
+    assert same(none.state, start) and none.cost.flops == 0
+
+
+def test_after_step_stops_a_client(task):
+    now = rounds(task, 1, jobs=task.jobs("full")[:1], after_step=lambda model, step: step == 2)[0]
+    assert now.cost.flops == pytest.approx(2 * task.recipe.batch_size * task.flops[1])
+
+
+def test_labels_of_a_job_replace_the_data_sets(task):
+    job = task.jobs("full")[0]
+    job = job._replace(labels=torch.zeros(len(job.indices), dtype=torch.long))
+    state = rounds(task, 20, jobs=[job])[-1].state
+    assert (lib.predict(task, state, job.indices).argmax(1) == 0).all()
+
+
+def test_bytes_and_flops_are_linear_and_free_for_the_server(task):
+    jobs = task.jobs("full")
+    one, two = (rounds(task, 1, jobs=jobs[:k])[0].cost for k in (1, 2))
+    assert one.bytes == 2 * 4 * task.parameters and two.bytes == 2 * one.bytes
+    assert two.flops == pytest.approx(sum(len(j.indices) for j in jobs[:2]) * task.flops[1])
+    teacher = rounds(task, 1, jobs=jobs[:1], passes=1)[0].cost
+    assert teacher.flops == pytest.approx(len(jobs[0].indices) * sum(task.flops))
+    assert rounds(task, 1, jobs=[lib.server_job(jobs[0].indices)])[0].cost.bytes == 0
+
+
+def test_flops_of_a_linear_layer_by_hand():
+    forward, both = lib.make_task(dict(dataset="digits", n_train=50, clients=1, model="tis_cnn", width=2), 0).flops
+    conv1, conv2 = 2 * 8 * 8 * 2 * 25, 2 * 4 * 4 * 4 * 2 * 25
+    dense = 2 * (16 * 512 + 512 * 10)
+    assert forward == conv1 + conv2 + dense
+    assert both == 3 * forward - conv1  # nobody needs the gradient of the images
+
+
+def test_cosine_falls_from_start_to_end_and_stays():
+    rates = [learning_rate(("cosine", 1.0, 0.1, 10), None, r) for r in range(1, 15)]
+    assert rates[0] == 1.0 and rates[5] == pytest.approx(0.55)
+    assert rates[10:] == pytest.approx([0.1] * 4) and all(a >= b for a, b in zip(rates, rates[1:]))
+
+
+def test_schedule_of_zero_rate_changes_nothing(task):
+    start = task.init("train")
+    end = rounds(task, 1, state=start, schedule=("cosine", 0.0, 0.0, 1))[0].state
+    assert same(start, end)
+
+
+def test_nobody_left_is_one_sentence(task):
+    with pytest.raises(Bad, match="nobody"):
+        rounds(task, 1, jobs=[])
+
+
+def test_only_one_client_keeps_its_optimiser():
+    with pytest.raises(Bad, match="keep_optimizer"):
+        rounds(tiny(keep_optimizer=True), 1)
+
+
+def test_clip_bounds_the_step():
+    task = tiny(clients=1, clip=1e-3, momentum=0.0, weight_decay=0.0, lr=1.0, keep_optimizer=True)
+    start = task.init("train")
+    end = rounds(task, 1, state=start, jobs=[task.jobs("full")[0]._replace(steps=1)])[0].state
+    assert sum(((end[k] - start[k]) ** 2).sum() for k in start).sqrt() == pytest.approx(1e-3, rel=1e-6)
+
+
+def test_flips_and_crops_are_pixels_of_the_image():
+    task = tiny(flip=True, crop=1)
+    x, y = task.x[:8], task.y[:8]
+    out = torch.cat([b for b, _ in Worker(task, task.recipe).epoch(x, y, task.rng("a"))])
+    padded = nn.functional.pad(x.double(), (1, 1, 1, 1))
+    crops = torch.cat([padded[:, :, i:i + 8, j:j + 8] for i in range(3) for j in range(3)])
+    known = torch.cat([crops, crops.flip(3)])
+    for image in out:
+        assert (known == image).flatten(1).all(1).any()
+    assert len({tuple(i.flatten().tolist()) for i in out} - {tuple(i.flatten().tolist()) for i in x}) > 0
+
+
+def test_evaluation_crops_at_the_centre():
+    task = tiny(input_size=6)
+    assert torch.equal(task.inputs(task.x[:3]), task.x[:3, :, 1:7, 1:7])
+    out = torch.cat([b for b, _ in Worker(task, task.recipe).epoch(task.x[:8], task.y[:8], task.rng("a"))])
+    assert out.shape[-1] == 6
+
+
+def test_the_data_are_never_written(task):
+    x, y = task.x.clone(), task.y.clone()
+    rounds(task, 2)
+    assert torch.equal(task.x, x) and torch.equal(task.y, y)
+
+
+def test_uint8_images_are_normalised(task):
+    u8 = replace(task, x=torch.full((4, 1, 8, 8), 255, dtype=torch.uint8), mean=(0.5,), std=(0.25,),
+                 clients=(Client(torch.arange(4), torch.empty(0, dtype=torch.long), torch.empty(0, dtype=torch.long)),))
+    assert torch.allclose(u8.inputs(u8.x), torch.tensor(2.0, dtype=torch.float64))
+    assert (u8.x == 255).all()

@@ -1,0 +1,120 @@
+"""Who holds, keeps and forgets what; named randomness; fresh initialisations."""
+import pytest
+import torch
+from conftest import same, tiny
+
+import lib
+from lib.errors import Bad
+
+
+def test_splits_are_disjoint_and_complete(task):
+    parts = [i for c in task.clients for i in (*c.retain.tolist(), *c.forget.tolist(), *c.val.tolist())]
+    assert sorted(parts) == list(range(len(task.x)))
+    assert [len(c.val) for c in task.clients] == [10] * 4
+
+
+def test_client_wise(task):
+    assert task.targets == (0,) and len(task.clients[0].retain) == 0
+    assert [j.client for j in task.jobs("retain")] == [1, 2, 3]
+    assert [j.client for j in task.jobs("forget")] == [0]
+
+
+def test_class_wise():
+    task = tiny(forget="class", forget_class=3)
+    assert (task.y[task.indices("forget")] == 3).all() and (task.y[task.indices("retain")] != 3).all()
+    assert len(task.targets) == 4 and len(task.jobs("retain")) == 4
+
+
+def test_instance_wise():
+    task = tiny(forget="share", forget_share=0.25)
+    assert [len(c.forget) for c in task.clients] == [10] * 4
+
+
+def test_a_late_client_is_left_out_until_it_joins():
+    task = tiny(joins={0: 5})
+    assert [j.client for j in task.jobs("full", 4)] == [1, 2, 3]
+    assert [j.client for j in task.jobs("full", 5)] == [0, 1, 2, 3]
+    assert [j.client for j in task.jobs("full")] == [0, 1, 2, 3]
+
+
+def test_union_is_one_client_over_everything():
+    task = tiny(training="union")
+    job, = task.jobs("full")
+    assert len(job.indices) == 160 and len(task.clients) == 4
+
+
+def test_everything_is_a_function_of_the_seed(task):
+    again, other = tiny(), tiny(seed=1)
+    assert same(task.init("a"), again.init("a")) and not same(task.init("a"), task.init("b"))
+    assert not same(task.init("a"), other.init("a"))
+    assert task.fingerprint("full") == again.fingerprint("full") != other.fingerprint("full")
+
+
+def test_initialising_and_building_leave_the_global_generator_alone(task):
+    torch.manual_seed(3)
+    a = torch.rand(3)
+    torch.manual_seed(3)
+    task.init("x")
+    task.model  # noqa: B018
+    assert torch.equal(a, torch.rand(3))
+
+
+def test_the_fingerprint_sees_data_split_net_and_recipe(task):
+    prints = [str(t.fingerprint("full", "retain")) for t in (
+        task, tiny(n_train=204), tiny(targets=[1]), tiny(width=8), tiny(lr=0.1), tiny(noise=0.5),
+        tiny(dtype="float32"))]
+    assert len(set(prints)) == len(prints)
+    assert task.fingerprint("full") == tiny(targets=[1]).fingerprint("full")  # one training
+
+
+def test_validation_in_place_of_the_test_set(task):
+    val = task.on_validation()
+    assert torch.equal(val.x_test, task.x[task.indices("val")]) and len(val.y_test) == 40
+
+
+def test_impossible_requests_are_one_sentence():
+    with pytest.raises(Bad, match="targets"):
+        tiny(targets=[7])
+    with pytest.raises(Bad, match="forget_class"):
+        tiny(forget="class", forget_class=12)
+
+
+@pytest.mark.parametrize("model,more", [
+    ("small_cnn", {}), ("small_cnn", {"norm": "none", "activation": "tanh"}), ("cnn", {"width": 4}), ("tis_cnn", {}),
+    ("resnet18", {"width": 8, "size": 32}), ("resnet18_3x3", {"width": 8, "channels": 3}),
+    ("small_vit", {"patch": 2, "dim": 8, "depth": 2, "heads": 2})])
+def test_every_net_trains_a_step(model, more):
+    task = tiny(model=model, **{"width": 8, **more})
+    now = next(lib.fedavg(task, "full", task.init("a"), phase="train"))
+    assert all(v.isfinite().all() for v in now.state.values())
+    assert now.state.keys() == task.build().state_dict().keys()
+
+
+def test_parameter_counts_of_the_papers_nets():
+    def count(**s):
+        s = {"width": 32, "norm": "group", "activation": "relu", **s}
+        with torch.device("meta"):
+            return sum(p.numel() for p in lib.build(s, *s["shape"]).parameters())
+    assert count(model="cnn", shape=(3, 10, 32)) == 94_858
+    assert count(model="resnet18", width=64, shape=(3, 10, 64)) == 11_181_642
+    assert count(model="vit_b16", shape=(3, 101, 224)) == 85_876_325
+    assert count(model="small_cnn", shape=(1, 10, 8)) == 21_578
+
+
+def test_first_layer_is_the_first_convolution_also_in_a_vit():
+    vit = tiny(model="small_vit", patch=2, dim=8, depth=1, heads=2)
+    assert lib.first_layer(tiny().model) == 0 and lib.first_layer(vit.model) == 1
+    assert list(dict(vit.model.named_parameters()))[1] == "conv_proj.weight"
+
+
+def test_pooling_before_the_activation_changes_nothing(task):
+    net = lib.build({"model": "cnn", "width": 4, "norm": "group", "activation": "relu"}, 1, 10, 8).double()
+    a, b = torch.rand(5, 1, 8, 8, dtype=torch.float64), list(net)
+    swapped = torch.nn.Sequential(*(b[:2] + [b[3], b[2]] + b[4:6] + [b[7], b[6]] + b[8:]))
+    assert torch.equal(net(a), swapped(a))
+
+
+def test_features_are_the_input_of_the_head(task):
+    net = task.load(task.init("a"))
+    logits, z = lib.features(net, task.inputs(task.x[:4]))
+    assert torch.allclose(net[-1](z), logits)

@@ -1,0 +1,203 @@
+"""Figures show the numbers of the table: bars, dots and lines stand where hand-computed values put them."""
+import matplotlib
+
+matplotlib.use("Agg")
+import itertools
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_rgb
+
+from lib import files, words
+from lib.errors import Bad
+from lib.report import figures, pictures, rows, style
+
+METHODS = ("Retrain", "FT", "NoT")
+
+
+def frame(seeds=(0, 1), settings=("a",)):
+    """Retrain ends at 80; FT ends 4 above it with 80 % of its cost, NoT 1 below with half (+-0.5 over two seeds)."""
+    ends, runs = {"Retrain": (0, 10), "FT": (4, 8), "NoT": (-1, 5)}, []
+    for setting, seed, method in itertools.product(settings, seeds, METHODS):
+        shift, cost = ends[method]
+        shift += (seed - 0.5 if method == "NoT" and len(seeds) > 1 else 0)
+        curve = [{"round": t, **dict.fromkeys(words.GAP, (80.0 + shift) * t / 2), "bytes": cost * t / 2,
+                  "flops": cost * t / 2, "seconds": t} for t in (0, 1, 2)]
+        runs.append({"setting": setting, "dataset": "CIFAR-10" if setting == "a" else "digits", "model": "CNN",
+                     "distribution": "iid", "method": method, "seed": seed, "curve": curve})
+    return rows.to_rows("quick", "02", runs, table="not_table1")
+
+
+def sweep():
+    records = [{"setting": d, "dataset": "FashionMNIST", "model": "CNN", "distribution": d, "method": m, "seed": s,
+                "variant": {"gamma": g}, "metric": k, "value": v + 0.01 * s}
+               for d in ("iid", "dirichlet_0.8", "preferential") for m in ("TIS-Reset", "Random-Reset")
+               for s in (0, 1) for g in (0, 10, 50)
+               for k, v in (("nfs_target", g / 50), ("nta", 1 - g / (100 if m == "TIS-Reset" else 60)))]
+    return rows.rows(records, profile="quick", notebook="07")
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    style.style()
+    yield
+    plt.close("all")
+
+
+def panel(fig, title):
+    return next(ax for ax in fig.axes if ax.get_title() == title)
+
+
+def bars(ax):
+    names = ax.figure.axes[0].get_yticklabels()  # panels share them
+    return {t.get_text(): b.get_width() for t, b in zip(names, ax.patches)}
+
+
+def colors_of(ax):
+    return {matplotlib.colors.to_hex(c.get_color()).upper() for c in ax.lines}
+
+
+def test_every_method_has_its_own_look():
+    assert set(style.COLORS) == set(words.METHOD_ORDER)
+    assert len(set(style.COLORS.values())) == len(style.COLORS) == len(style.MARKERS) == len(style.DASHES)
+    assert style.color("mine") == style.color("mine") and style.color("mine") in style.SPARE
+    assert style.color("NoT") == "#D7263D"
+
+
+@pytest.mark.parametrize("group", [
+    ("Original", "Retrain", "FT", "NoT", "FedEraser", "FUKD", "PGD", "MoDE", "FCU"),
+    ("Retrain", "FT", "NoT", "RandL", "GA", "BadT", "l1-sparse", "SSD", "SalUn"),
+    ("Original", "Retrain", "TIS-Reset", "Random-Reset", "TIS-Reset+TRIM", "Random-Reset+TRIM")])
+def test_methods_of_one_figure_differ_in_colour_or_in_marker_for_colour_blind_eyes(group):
+    red_green = np.array([[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]])  # deuteranopia
+    for a, b in itertools.combinations(group, 2):
+        normal = np.abs(np.subtract(to_rgb(style.COLORS[a]), to_rgb(style.COLORS[b]))).max()
+        seen = np.linalg.norm(red_green @ np.subtract(to_rgb(style.COLORS[a]), to_rgb(style.COLORS[b])))
+        assert normal > 0.15, (a, b)
+        assert seen > 0.1 or style.MARKERS[a] != style.MARKERS[b], (a, b)
+
+
+def test_curves_end_where_the_table_says():
+    fig = figures.curves(frame())
+    assert [ax.get_title() for ax in fig.axes] == [
+        "retain accuracy (%)", "forget accuracy (%)", "test accuracy (%)", "MIA (%)"]
+    ax = panel(fig, "forget accuracy (%)")
+    thick = {matplotlib.colors.to_hex(x.get_color()).upper(): x.get_ydata() for x in ax.lines
+             if x.get_linewidth() > 1.5}
+    assert thick[style.COLORS["NoT"]].tolist() == [0.0, 39.5, 79.0]  # mean of 78.5 and 79.5
+    dashed = [x for x in ax.lines if len(set(x.get_ydata())) == 1]
+    assert [x.get_ydata()[0] for x in dashed] == [80.0]
+    assert sum(x.get_linewidth() < 1 for x in ax.lines) == 6  # three methods, two seeds
+    assert "n = 2 seeds" in fig._suptitle.get_text()
+    assert len(fig.legends) == 1 and fig.legends[0].get_texts()[-1].get_text().startswith("end of Retrain")
+
+
+def test_curves_zoom_cost_axis_and_subsets():
+    ax = figures.curves(frame(), "mia", methods=["NoT"], zoom=3).axes[0]
+    assert ax.get_ylim() == (77.0, 83.0) and style.COLORS["FT"] not in colors_of(ax)
+    ax = figures.curves(frame(seeds=[0]), "mia", x="comm_bytes").axes[0]
+    assert max(x.get_xdata()[-1] for x in ax.lines if len(x.get_xdata()) == 3) == 10.0
+    with pytest.raises(Bad, match="no rows with stop 'curve'"):
+        figures.curves(frame(), "nta")
+
+
+def test_versus_retrain_by_hand():
+    fig = figures.versus_retrain(frame(), stop="last")
+    gap = panel(fig, "average gap")
+    assert list(bars(gap)) == ["NoT", "FT"]  # best on top, without Retrain
+    assert bars(gap) == {"NoT": 1.0, "FT": 4.0}
+    assert bars(panel(fig, "bytes sent")) == pytest.approx({"NoT": 0.5, "FT": 0.8})
+    big = [x.get_xdata()[0] for x in panel(fig, "forget accuracy").lines if x.get_markersize() == 7]
+    assert big == [-1.0, 4.0]
+    assert len(figures.versus_retrain(frame(settings=("a", "b")), stop="last").axes) == 14
+
+
+def variant(method, **options):
+    """The frame's rows of a method once more, under options and one point higher."""
+    df = frame()
+    more = df[df["method"] == method].assign(variant=rows.variant(options))
+    value = more["value"].where(more["metric"] != "avg_gap", more["value"] + 1)
+    return pd.concat([df, more.assign(value=value)], ignore_index=True)
+
+
+def test_a_second_retrain_is_the_noise_floor():
+    gap = panel(figures.versus_retrain(variant("Retrain", name="again"), stop="last"), "average gap")
+    floor = [p for p in gap.patches if p.get_zorder() == 0]
+    assert [p.get_x() + p.get_width() for p in floor] == [1.0]
+    assert not [p for p in panel(figures.versus_retrain(frame()), "average gap").patches if p.get_zorder() == 0]
+
+
+def test_variants_of_a_method_are_told_apart():
+    fig = figures.curves(variant("FT", lr=0.2), "mia")
+    names = [t.get_text() for t in fig.legends[0].get_texts()]
+    assert names == ["Retrain", "FT", "FT lr=0.2", "NoT", "end of Retrain (the goal)"]
+    drawn = {(x.get_color(), x.get_linestyle()) for x in fig.axes[0].lines if x.get_linewidth() > 1.5}
+    assert len(drawn) == 4
+    three = pd.DataFrame({"name": ["My own", "My own a=1", "My own a=2"], "method": "My own", "variant": ["", "a=1", "a=2"]})
+    assert len({str(v) for v in style.looks(three).values()}) == 3
+
+
+def test_gap_bars_show_the_papers_value_beside_ours():
+    ax = figures.gap_bars(frame(), "not_table1", stop="last").axes[0]
+    ours = bars(ax)
+    assert ours["NoT"] == 1.0 and ours["FT"] == 4.0 and ours["FCU"] == 0  # not run here
+    hollow = {ax.get_yticklabels()[int(x.get_ydata()[0])].get_text(): x.get_xdata()[0] for x in ax.lines
+              if x.get_marker() == "D"}
+    assert hollow["NoT"] == 0.29 and hollow["FCU"] == 0.81 and "Retrain" not in hollow
+
+
+def test_tradeoff_panels_lines_and_spread():
+    fig = figures.tradeoff(sweep())
+    assert [ax.get_title() for ax in fig.axes] == ["preferential", "Dirichlet 0.8", "IID"]
+    mean = next(x for x in fig.axes[0].lines if x.get_linewidth() > 2 and x.get_color() == style.COLORS["TIS-Reset"])
+    assert mean.get_xdata().tolist() == pytest.approx([0.005, 0.205, 1.005])
+    assert mean.get_ydata().tolist() == pytest.approx([1.005, 0.905, 0.505])
+    assert {"10", "50"} <= {t.get_text() for t in fig.axes[0].texts}
+
+
+def test_lines_over_a_hyper_parameter_and_over_a_column():
+    fig = figures.lines(sweep(), "gamma", ["nta", "nfs_target"], stop="last", reference=1)
+    assert len(fig.axes) == 6 and fig.axes[0].get_ylabel() == "NTA"
+    first = next(x for x in fig.axes[0].lines if x.get_color() == style.COLORS["Random-Reset"])
+    assert first.get_xdata().tolist() == [0, 10, 50]
+    assert first.get_ydata().tolist() == pytest.approx([1.005, 1.005 - 1 / 6, 1.005 - 5 / 6])
+    one = sweep()[lambda d: d["setting"] == d["setting"].iloc[0]]
+    fig = figures.lines(one, "gamma", ["nta", "nfs_target"], stop="last")     # one setting: side by side
+    assert [ax.get_ylabel() for ax in fig.axes] == ["NTA", "NFS (target)"] and all(ax.get_xlabel() for ax in fig.axes)
+    assert len({ax.get_position().y0 for ax in fig.axes}) == 1
+    fig = figures.lines(frame(), "round", "avg_gap", stop="curve", hue="name")
+    assert colors_of(fig.axes[0]) == {style.COLORS[m] for m in METHODS}
+    with pytest.raises(Bad, match="'depth'"):
+        figures.lines(sweep(), "depth", "nta", stop="last")
+
+
+def test_clients_at_a_glance():
+    fig = pictures.clients_at_a_glance([[3, 0], [1, 9], [2, 2]], ["cat", "dog"], targets=[1])
+    left, right = fig.axes
+    assert [b.get_width() for b in right.patches] == [3, 10, 4]
+    assert {t.get_text() for t in left.texts} == {"3", "·", "1", "9", "2"}
+    assert left.get_yticklabels()[1].get_color() == style.COLORS["NoT"] != left.get_yticklabels()[0].get_color()
+    assert not pictures.clients_at_a_glance(np.ones((3, 100), int)).axes[0].texts  # too many to write
+
+
+def test_images_of_any_layout():
+    gray, rgb = np.full((4, 4), 255, np.uint8), np.linspace(-2, 2, 48).reshape(3, 4, 4)
+    fig = pictures.images([[gray, rgb], [rgb.transpose(1, 2, 0)]], ["clean", "with trigger"])
+    shown = [ax.images[0].get_array() if ax.images else None for ax in fig.axes]
+    assert shown[0].max() == 1.0 and shown[1].shape == (4, 4, 3) and shown[3] is None
+    assert shown[1].min() == 0 and shown[1].max() == 1 and np.array_equal(shown[1], shown[2])
+    assert fig.axes[2].get_ylabel() == "with trigger"
+
+
+def test_saved_figures_are_small_and_the_same_bytes(tmp_path, monkeypatch):
+    monkeypatch.setenv("FU_RUNS", str(tmp_path))
+    style.save_figure(figures.curves(frame()), "quick", "02_curves")
+    path = files.folder("quick", "figures") / "02_curves.png"
+    first = path.read_bytes()
+    assert path == tmp_path / "quick/figures/02_curves.png" and first[:4] == b"\x89PNG"
+    style.save_figure(figures.curves(frame()), "quick", "02_curves")
+    assert path.read_bytes() == first
+    assert len(first) < 100_000 and b"matplotlib" not in first.lower()
+    assert [p.name for p in path.parent.iterdir()] == ["02_curves.png"]

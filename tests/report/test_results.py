@@ -1,0 +1,354 @@
+"""Rows, gaps, ratios, tables and verdicts, each against numbers computed by hand."""
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lib import files, words
+from lib.errors import Bad
+from lib.profiles import load
+from lib.report import claims, papers, rows, summary, tables
+
+GAP = words.GAP
+
+
+def point(t, retain, forget, test, mia, cost=0):
+    return {"round": t, "retain_acc": retain, "forget_acc": forget, "test_acc": test, "mia": mia,
+            "bytes": 100.0 * cost, "flops": 10.0 * cost, "seconds": 0.5 * cost, "per_class": [1, 2]}
+
+
+def run(method, curve, seed=0, **more):
+    return {"setting": "toy", "dataset": "CIFAR-10", "model": "CNN", "distribution": "iid",
+            "scenario": "client-wise", "method": method, "variant": "", "seed": seed, "curve": curve, **more}
+
+
+RETRAIN = [point(0, 10, 10, 10, 50, 0), point(10, 90, 80, 80, 50, 10)]
+NOT = [point(0, 10, 10, 10, 50, 0),      # gaps 80 70 70 0
+       point(2, 88, 81, 80, 51, 2),      # gaps 2 1 0 1 -> 1.0, the smallest
+       point(4, 92, 82, 82, 52, 4)]      # gaps 2 2 2 2 -> 2.0
+
+
+@pytest.fixture
+def two_seeds():
+    """Two seeds whose Retrains differ: the gap of means is then not the mean of gaps."""
+    other = [point(10, 94, 84, 84, 50, 20)]
+    return rows.to_rows("quick", "02", [
+        run("Retrain", RETRAIN), run("NoT", NOT, storage_bytes=0),
+        run("Retrain", other, 1), run("NoT", [point(2, 92, 83, 84, 51, 4)], 1),
+        run("Original", [point(0, 95, 95, 80, 60)])], table="not_table1")
+
+
+def value(df, **where):
+    for column, wanted in where.items():
+        df = df[df[column] == wanted]
+    assert len(df) == 1, f"{len(df)} rows for {where}"
+    return df.iloc[0].get("value", df.iloc[0].get("mean"))
+
+
+def test_gap_and_oracle_round_by_hand(two_seeds):
+    of = {"method": "NoT", "seed": 0, "metric": "avg_gap"}
+    assert [value(two_seeds, stop="curve", round=t, **of) for t in (0, 2, 4)] == [55.0, 1.0, 2.0]
+    assert value(two_seeds, stop="oracle", **of) == 1.0 and value(two_seeds, stop="last", **of) == 2.0
+    assert value(two_seeds, stop="oracle", method="NoT", seed=0, metric="comm_bytes") == 200.0
+    assert value(two_seeds, stop="oracle", method="NoT", seed=0, metric="storage_bytes") == 0.0
+    # each seed against its own Retrain: against seed 0's it would be 2.75 instead of 1.0
+    assert value(two_seeds, stop="last", method="NoT", seed=1, metric="avg_gap") == 1.0
+
+
+def test_retrain_is_its_own_reference_at_its_last_round(two_seeds):
+    part = two_seeds[(two_seeds.method == "Retrain") & (two_seeds.seed == 0) & (two_seeds.metric == "avg_gap")]
+    assert value(part, stop="oracle") == 0.0 and value(part, stop="oracle") == value(part, stop="last")
+    assert set(part[part.stop == "oracle"]["round"]) == {10}
+
+
+def test_equal_gaps_take_the_earlier_round_and_missing_metrics_are_no_candidates():
+    late = {k: v for k, v in point(1, 90, 80, 80, 50).items() if k != "mia"}
+    df = rows.to_rows("q", "02", [run("Retrain", RETRAIN), run("FT", [late, NOT[1], {**NOT[1], "round": 3}])])
+    oracle = df[(df.method == "FT") & (df.stop == "oracle")]
+    assert set(oracle["round"]) == {2}
+    assert df[(df.method == "FT") & (df.metric == "avg_gap") & (df["round"] == 1)].empty
+
+
+def test_without_retrain_there_is_neither_gap_nor_oracle():
+    df = rows.to_rows("q", "01", [run("Original", RETRAIN)])
+    assert set(df.stop) == {"curve", "last"} and "avg_gap" not in set(df.metric)
+
+
+def test_several_retrains_the_plain_one_is_the_reference():
+    other = run("Retrain", [point(10, 0, 0, 0, 0)], variant={"init": "same"})
+    df = rows.to_rows("q", "02", [other, run("Retrain", RETRAIN), run("NoT", NOT)])
+    assert value(df, stop="last", method="NoT", metric="avg_gap") == 2.0
+    assert value(summary.differences(df, "last"), method="NoT", metric="mia") == 2.0
+
+
+def test_cost_ratio_is_to_the_same_seeds_whole_retrain(two_seeds):
+    ratio = summary.cost_ratio(two_seeds)
+    assert value(ratio, method="NoT", seed=0, metric="comm_ratio") == pytest.approx(0.2)
+    assert value(ratio, method="NoT", seed=1, metric="comm_ratio") == pytest.approx(0.2)
+    assert value(ratio, method="NoT", seed=1, metric="comp_ratio") == pytest.approx(4 / 20)
+    assert set(ratio.unit) == {"ratio"} and list(ratio.columns) == rows.COLUMNS
+
+
+def test_ratio_without_denominator_is_left_out():
+    free = [{**p, "bytes": 0.0} for p in RETRAIN]
+    df = rows.to_rows("q", "06", [run("Retrain", free), run("NoT", NOT)])
+    assert set(summary.cost_ratio(df).metric) == {"comp_ratio"}
+
+
+def test_summary_mean_sd_and_n(two_seeds):
+    s = summary.summary(two_seeds, "oracle")
+    line = s[(s.method == "NoT") & (s.metric == "retain_acc")].iloc[0]
+    assert line["mean"] == 90.0 and line["sd"] == pytest.approx(np.sqrt(8)) and line["n"] == 2  # 88 and 92, ddof 1
+    alone = s[(s.method == "Original") & (s.metric == "test_acc")].iloc[0]
+    assert alone["n"] == 1 and np.isnan(alone["sd"])
+    assert list(dict.fromkeys(s.method)) == ["Original", "Retrain", "NoT"]
+
+
+def test_gap_of_means_is_not_the_mean_of_gaps():
+    runs = []
+    for seed, shift in ((0, 4.0), (1, -4.0)):  # the errors of the two seeds cancel in the mean only
+        runs += [run("Retrain", [point(5, 90, 80, 80, 50)], seed),
+                 run("NoT", [point(5, 90 + shift, 80 + shift, 80 + shift, 50 + shift)], seed)]
+    s = summary.summary(rows.to_rows("q", "02", runs))
+    assert value(s, method="NoT", metric="avg_gap") == 4.0
+    assert value(s, method="NoT", metric="avg_gap_of_means") == 0.0
+
+
+def test_gap_of_means_uses_retrain_of_the_same_seeds(two_seeds):
+    s = summary.summary(two_seeds[~((two_seeds.method == "NoT") & (two_seeds.seed == 1))])
+    assert value(s, method="NoT", metric="avg_gap_of_means") == 1.0  # with seed 1's Retrain in the mean: 2.75
+
+
+def test_by_seed_and_differences(two_seeds):
+    wide = summary.by_seed(two_seeds, "avg_gap", "last")
+    assert wide.loc[("toy", 0), "NoT"] == 2.0 and wide.loc[("toy", 1), "NoT"] == 1.0
+    diff = summary.differences(two_seeds, "oracle")
+    assert value(diff, method="NoT", seed=0, metric="retain_acc") == -2.0
+
+
+def test_variant_and_option():
+    assert rows.variant({"reset": "zero", "gamma": 30.0, "layers": [0, 2]}) == "gamma=30;layers=0+2;reset=zero"
+    df = pd.DataFrame({"variant": ["gamma=30;reset=zero", "", "gamma=2.5"]})
+    assert rows.option(df, "gamma").tolist()[::2] == [30.0, 2.5] and np.isnan(rows.option(df, "gamma")[1])
+    assert rows.option(df, "reset")[0] == "zero" and rows.option(df, "gam").isna().all()
+
+
+def test_describe_uses_the_papers_words():
+    assert words.describe({"dataset": "cifar10", "model": "cnn", "partition": "iid", "forget": "clients"}) == {
+        "dataset": "CIFAR-10", "model": "CNN", "distribution": "iid", "scenario": "client-wise"}
+    small = words.describe({"dataset": "/my/birds.npz", "model": "resnet18", "width": 16, "size": 16, "beta": 0.8,
+                              "partition": "tis_dirichlet", "forget": "class", "poison_label": 9})
+    assert small == {"dataset": "birds", "model": "ResNet-18 w16 @16", "distribution": "dirichlet_0.8",
+                     "scenario": "backdoor"}
+    own = [s for book in ("02", "03", "06", "07") for s in load("paper")["notebooks"][book].values()]
+    assert {words.describe(s)["model"] for s in own} == {"CNN", "ResNet-18", "ViT-B/16"}   # none is another model
+    printed = {(r.dataset, r.model) for t in ("not_table1", "tis_table1") for r in papers.paper_table(t).itertuples()}
+    assert {d for d, _ in printed} <= set(words.DATASETS.values())
+    assert {m for _, m in printed} <= set(words.MODELS.values())
+
+
+@pytest.mark.parametrize("change, says", [
+    (lambda d: d.assign(extra=1), "unknown column 'extra'"),
+    (lambda d: d.rename(columns={"metric": "metrics"}), "did you mean 'metric'"),
+    (lambda d: d.drop(columns="seed"), "missing column seed"),
+    (lambda d: pd.concat([d, d.iloc[:1]]), "two rows for"),
+    (lambda d: d.assign(unit=[np.nan, *d.unit[1:]]), "'unit' holds a value that is no text"),
+    (lambda d: d.assign(unit=["", *d.unit[1:]]), "'unit' is empty"),
+    (lambda d: d.assign(stop="best"), "stop 'best'"),
+    (lambda d: d.assign(seed=0.5), "whole numbers"),
+    (lambda d: d.assign(value="much"), "'value'"),
+    (lambda d: d.assign(notebook="03"), "'03'"),
+])
+def test_save_refuses_what_is_not_the_schema(two_seeds, change, says, tmp_path, monkeypatch):
+    monkeypatch.setenv("FU_RUNS", str(tmp_path))
+    with pytest.raises(Bad, match=says):
+        rows.save_results("quick", "02", change(two_seeds))
+    assert not list(tmp_path.rglob("*.*")), "something was written"
+
+
+def test_a_metric_without_unit_is_named():
+    with pytest.raises(Bad, match="'oddness' has no unit"):
+        rows.rows([{"metric": "oddness", "method": "NoT", "seed": 0, "value": 1}], profile="q", notebook="05")
+    df = rows.rows([{"metric": "oddness", "method": "NoT", "seed": 0, "value": 1}], {"oddness": "bits"})
+    assert df.unit.tolist() == ["bits"]
+
+
+def test_files_are_deterministic_complete_and_read_back(two_seeds, tmp_path, monkeypatch):
+    monkeypatch.setenv("FU_RUNS", str(tmp_path))
+    odd = two_seeds.assign(value=two_seeds["value"] / 3)
+    odd.loc[0, "value"] = np.nan
+    rows.save_results("quick", "02", odd, device="cpu", dtype="float64")
+    path = files.folder("quick") / "02.csv"
+    first = path.read_bytes()
+    rows.save_results("quick", "02", odd.sample(frac=1, random_state=1)[rows.COLUMNS[::-1]], dtype="float64")
+    assert path == tmp_path / "quick/results/02.csv" and path.read_bytes() == first
+    assert first.splitlines()[0].decode() == ",".join(rows.COLUMNS)
+    assert sorted(p.name for p in path.parent.iterdir()) == ["02.csv", "02.meta.json", "02.timing.csv"]
+    costs = (odd.stop == "curve") & odd.metric.isin(["comm_bytes", "comp_flops"])
+    back, wanted = rows.load_results("quick", "02"), odd[(odd.metric != "seconds") & ~costs].reset_index(drop=True)
+    pd.testing.assert_frame_equal(back, wanted, rtol=1e-7, check_dtype=False)
+    timing = rows.load_results("quick", "02", timing=True)
+    assert set(timing.metric) == {"seconds"} and set(timing.stop) == {"last", "oracle"}
+    meta = json.loads((path.parent / "02.meta.json").read_text())
+    assert meta["n"] == 2 and meta["seeds"] == [0, 1] and meta["dtype"] == "float64" and meta["numpy"]
+    with pytest.raises(Bad, match="03.csv"):
+        rows.load_results("quick", "03")
+
+
+def test_kept_curves_are_thin_but_whole_at_both_ends():
+    curve = [{"round": r, "bytes": r, "flops": r, "forget_acc": 50.0, "retain_loss": 1.0} for r in range(31)]
+    run = {"setting": "a", "dataset": "digits", "model": "m", "distribution": "iid", "scenario": "client-wise",
+           "method": "FT", "variant": "", "seed": 0, "curve": curve}
+    kept = rows.thin(rows.to_rows("quick", "02", [run]), points=12)
+    kept_curve = kept[kept.stop == "curve"]
+    assert set(kept_curve.metric) == {"forget_acc"} and kept_curve["round"].tolist() == list(range(0, 31, 3))
+    assert set(kept[kept.stop == "last"].metric) == {"forget_acc", "retain_loss", "comm_bytes", "comp_flops"}
+
+
+def test_sweeps_are_kept_whole_unless_the_table_is_too_large(monkeypatch, tmp_path):
+    monkeypatch.setenv("FU_RUNS", str(tmp_path))
+    record = {"setting": "a", "dataset": "digits", "model": "m", "distribution": "iid", "method": "TIS-Reset", "seed": 0,
+              "stop": "last"}
+    swept = rows.rows([record | {"variant": {"gamma": g}, "metric": m, "value": 1.0} for g in range(5, 100, 5)
+                          for m in ("asr", "test_acc")], profile="quick", notebook="09")
+    for most, kept in ((100, 38), (10, 5)):         # all 19 gammas, or 20, 30, 40, 60, 80 without accuracies
+        monkeypatch.setattr(rows, "ROWS", most)
+        rows.save_results("quick", "09", swept)
+        assert len(rows.load_results("quick", "09")) == kept
+
+
+# ---------------------------------------------------------------- the papers' side
+
+def test_paper_tables_are_consistent():
+    names = [f"not_table{i}" for i in range(1, 9)] + [f"tis_table{i}" for i in range(1, 6)]
+    for name in names:
+        df = papers.paper_table(name)
+        assert set(df["table"]) == {name} and df["mean"].notna().all()
+        assert set(df["method"]) <= set(words.METHOD_ORDER)
+        for metric, unit in zip(df["metric"], df["unit"]):
+            assert words.unit_of(metric) == unit
+    with pytest.raises(Bad, match="not_table1"):
+        papers.paper_table("not_table9")
+
+
+def test_compare_by_hand(two_seeds):
+    c = papers.compare(two_seeds, "not_table1").set_index(["method", "metric"])
+    line = c.loc[("NoT", "forget_acc")]
+    assert line["paper"] == 83.86 and line["ours"] == 82.0 and line["difference"] == pytest.approx(-1.86)
+    assert line["n"] == 2 and line["sd"] == pytest.approx(np.sqrt(2))
+    assert c.loc[("NoT", "comm_ratio"), "paper"] == pytest.approx(7.09e9 / 1.35e10)
+    assert c.loc[("NoT", "comm_ratio"), "ours"] == pytest.approx(0.2)
+    assert c.loc[("FCU", "mia"), "n"] == 0 and np.isnan(c.loc[("FCU", "mia"), "ours"])
+    assert c.loc[("NoT", "avg_gap_of_means"), "paper"] == 0.29
+
+
+def test_compare_with_another_data_set_gives_no_difference_of_accuracies(two_seeds):
+    c = papers.compare(two_seeds.assign(dataset="digits", model="small CNN"), "not_table1", dataset="CIFAR-100",
+                       model="CNN").set_index(["method", "metric"])
+    assert np.isnan(c.loc[("NoT", "test_acc"), "difference"]) and c.loc[("NoT", "avg_gap"), "difference"] == \
+        pytest.approx(1.0 - c.loc[("NoT", "avg_gap"), "paper"])
+    assert "digits" in tables.show(c.reset_index(), "x digits").caption
+    with pytest.raises(Bad, match="no dataset 'MNIST'"):
+        papers.compare(two_seeds, "not_table1", dataset="MNIST")
+    with pytest.raises(Bad, match="one setting"):
+        papers.compare(pd.concat([two_seeds, two_seeds.assign(setting="b")]), "not_table1")
+
+
+def test_compare_knows_the_papers_word_for_iid():
+    df = rows.rows([{"metric": "nta", "method": "TIS-Reset", "seed": 0, "value": 0.7, "setting": "s", "model":
+                        "ResNet-18", "dataset": "CIFAR-10", "distribution": "iid", "stop": "oracle"}])
+    c = papers.compare(df, "tis_table1")
+    assert c[c.metric == "nta"]["paper"].tolist() == [0.63]
+
+
+def test_recomputed_gap_stands_beside_a_printed_one_that_does_not_follow(two_seeds):
+    c = papers.compare(two_seeds, "not_table4")
+    mode = c[(c.method == "MoDE") & (c.metric == "avg_gap")].iloc[0]
+    assert (mode["paper"], mode["recomputed"]) == (3.07, 1.55)
+    assert "3.07 (1.55)" in tables.show(c).to_html()
+
+
+def test_show_says_n_and_bolds_the_smallest_gap(two_seeds):
+    table = tables.show(two_seeds, metrics=["retain_acc", "avg_gap"])
+    assert table.data.loc["NoT", "retain accuracy, %"] == "90.00 ± 2.83"
+    assert "n = 1 to 2 seeds" in table.caption and "bold" in table.to_html()
+    alone = tables.show(two_seeds[two_seeds.seed == 0])
+    assert "n = 1 seed" in alone.caption and "±" not in alone.to_html()
+    assert "seconds" not in tables.show(two_seeds).data
+    assert "seconds" in tables.show(two_seeds, metrics=["seconds"]).data
+    assert tables.show(two_seeds).to_html() == tables.show(two_seeds).to_html()
+
+
+def test_numbers_as_text():
+    assert tables.number(83.861, 0.171) == "83.86 ± 0.17" and tables.number(np.nan) == "–"
+    assert tables.number(1.35e10, unit="bytes") == "13.50 GB" and tables.number(0.0, unit="bytes") == "0.00 B"
+    assert tables.number(5.81e16, unit="FLOPs") == "58.10 PFLOP" and tables.number(0.0012) == "0.0012"
+
+
+# ---------------------------------------------------------------- claims
+
+@pytest.mark.parametrize("holds, verdict, n, yes", [
+    ([True, True], "holds in every seed", 2, 2), ([False, False], "fails in every seed", 2, 0),
+    ([True, False, None], "mixed", 2, 1), ([None, None], "not testable at this scale", 0, 0),
+    ([np.bool_(True), None], "holds in every seed", 1, 1)])
+def test_verdicts(holds, verdict, n, yes):
+    row = claims.claim("N01", "02", "1.0 against 2.0", holds)
+    assert (row["verdict"], row["n"], row["n_holds"]) == (verdict, n, yes)
+    assert row["text"] == claims.claim_texts().loc["N01", "claim"]
+
+
+def test_claims_are_all_there_and_unknown_ids_are_refused():
+    ids = [f"N{i:02}" for i in range(1, 51)] + [f"T{i:02}" for i in range(1, 21)]
+    assert list(claims.claim_texts().index) == ids
+    with pytest.raises(Bad, match="no claim 'N99'"):
+        claims.claim("N99", "", "", [])
+
+
+def test_claims_saved_and_merged(tmp_path, monkeypatch):
+    monkeypatch.setenv("FU_RUNS", str(tmp_path))
+    claims.save_claims("quick", "07", [claims.claim("T01", "07 table", "0.9", [True])])
+    claims.save_claims("quick", "02", [claims.claim("N02", "02", "1.0", [False]),
+                                       claims.claim("N01", "02", "2", [True])])
+    path = files.folder("quick") / "02.claims.csv"
+    assert path.read_text().splitlines()[0] == "id,place,text,value,n,n_holds,verdict"
+    merged = claims.merge_claims(path.parent)
+    assert len(merged) == 70 and merged["id"].tolist() == list(claims.claim_texts().index)
+    assert merged.set_index("id").loc[["N01", "N02", "T01", "T02"], "verdict"].tolist() == [
+        "holds in every seed", "fails in every seed", "holds in every seed", "not yet"]
+    assert merged.set_index("id").loc["T01", "notebook"] == "07"
+    with pytest.raises(Bad, match="one row for each"):
+        claims.save_claims("quick", "02", [claims.claim("N01", "02", "", [True])] * 2)
+
+
+# ---------------------------------------------------------------- the README
+
+def test_the_readme_shows_the_committed_results():
+    from workflow import publish
+    assert publish.readme_text() == (files.ROOT / "README.md").read_text(encoding="utf-8"), \
+        "run: python -m workflow.publish readme"
+
+
+def backdoor():
+    found = [("Original", "", 100.0, 0.0), ("Retrain", "", 0.5, 99.0), ("Retrain", "name=again", 0.7, 98.0),
+            ("TIS-Reset", "reset=zero", 12.0, 60.0)]
+    record = {"setting": "a", "table": "tis_table4", "dataset": "MNIST", "model": "CNN", "distribution": "iid", "seed": 0}
+    return rows.rows([record | {"method": m, "variant": v, "stop": s, "metric": k, "value": x}
+                         for m, v, *values in found for s in ("last", "oracle")
+                         for k, x in zip(("asr", "backdoor_acc"), values)], profile="paper", notebook="09")
+
+
+def test_a_readme_table_beside_the_papers():
+    lines = tables.beside(backdoor(), "tis_table4", ["asr"]).splitlines()
+    assert lines[0] == "| method | attack success, paper | attack success, ours | attack success, difference |"
+    assert "| Retrain | 0.11 ± 0.08 | 0.50 | +0.39 |" in lines and "| Retrain (name=again) | – | 0.70 | – |" in lines
+    assert "| TIS-Reset (reset=zero) | 10.14 ± 10.35 | 12.00 | +1.86 |" in lines and len(lines) == 6
+
+
+def test_a_readme_table_leaves_out_what_it_cannot_show():
+    swept = rows.rows([{"setting": "a", "dataset": "MNIST", "model": "CNN", "method": "TIS-Reset", "seed": 0,
+                           "variant": {"gamma": 20}, "stop": "last", "metric": "nta", "value": 1.0}], profile="paper",
+                         notebook="09")
+    text = tables.markdown(pd.concat([backdoor(), swept]), [("asr", "last"), ("backdoor_acc", "oracle")])
+    assert "gamma=20" not in text and "| Original | 100.00 | 0.00 |" in text
+    assert text.startswith("| method | attack success (last) | backdoor accuracy (oracle) |")

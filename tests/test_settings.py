@@ -1,0 +1,148 @@
+"""Strict settings: what is refused, and that the message names file, key and the nearest valid word."""
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lib import settings
+from lib.errors import Bad
+from lib.profiles import load, seeds_of, select
+from lib.settings import DEFAULTS, KEYS, check, complete
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def says(*words, settings=None, profile=None):
+    with pytest.raises(Bad) as e:
+        load(profile) if profile else check({"s": settings}, "here")
+    for w in words:
+        assert w in str(e.value)
+    assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("settings, words", [
+    ({"lrr": 0.1}, ["here: s.lrr", "nearest key: lr"]),
+    ({"lr": "0.1"}, ["s.lr", "a number", "learning rate"]),
+    ({"lr": True}, ["s.lr", "a number"]),
+    ({"lr": None}, ["s.lr"]),
+    ({"rounds": 2.0}, ["s.rounds", "whole number"]),
+    ({"rounds": -1}, ["s.rounds", "outside"]),
+    ({"flip": 1}, ["s.flip", "true or false"]),
+    ({"dataset": "cifar"}, ["no dataset 'cifar'", "nearest name: cifar10"]),
+    ({"dataset": "no/such.npz"}, ["no file or folder no/such.npz"]),
+    ({"model": "resnet"}, ["nearest name: resnet18"]),
+    ({"partition": "dirchlet"}, ["nearest name: dirichlet"]),
+    ({"targets": 0}, ["list of whole numbers"]),
+    ({"targets": [10]}, ["below the number of clients"]),
+    ({"clients": 2, "targets": [0, 1]}, ["leave no client"]),
+    ({"joins": {0: 1.5}}, ["map client: round"]),
+    ({"forget": "class"}, ["needs forget_class"]),
+    ({"dataset": "mnist", "noise": 1.0}, ["digits only"]),
+    ({"schedule": ["cosine", 1]}, ["cosine, first lr"]),
+    ({"gammas": [30, 101]}, ["101 is outside"]),
+    ({"methods": ["FT"]}, ["method: {arguments}"]),
+    ({"methods": {"Retrian": {}}}, ["no method 'Retrian'", "nearest method: Retrain"]),
+    ({"methods": {"NoT": {"layer": [0]}}}, ["methods.NoT", "'layer'", "nearest argument: layers"]),
+    ({"methods": {"NoT": {"scale": "x"}}}, ["methods.NoT.scale", "a number"]),
+])
+def test_a_mistake_is_named(settings, words):
+    says(*words, settings=settings)
+
+
+def test_good_settings_pass_and_defaults_fill_in():
+    s = {"dataset": "digits", "lr": 1, "methods": {"NoT": {"layers": [0]}, "NoT/none": {"layers": []}}, "size": None}
+    assert check({"s": s}) == {"s": s}
+    assert complete(s)["lr"] == 1 and complete(s)["momentum"] == DEFAULTS["momentum"]
+    check({"s": complete(s)})
+    check({"s": {"dataset": str(ROOT)}})
+
+
+def test_every_default_obeys_its_own_row():
+    for name in KEYS:
+        settings._value("defaults", name, DEFAULTS[name])
+
+
+def test_a_method_added_while_running_counts(monkeypatch):
+    import types
+
+    def mine(task, trained, *, strength=1.0):
+        pass
+    monkeypatch.setitem(sys.modules, "lib.methods", types.SimpleNamespace(METHODS={"Mine": mine}))
+    check({"s": {"methods": {"Mine": {"strength": 2.0}}}})
+    says("'strenght'", "nearest argument: strength", settings={"methods": {"Mine": {"strenght": 2}}})
+
+
+@pytest.mark.parametrize("text, words", [
+    ("seeds: [0]\nnotebooks: {01: {a: {lr: 1, lr: 2}}}", ["line 2", "lr is given twice"]),
+    ("seeds: [0]\nnotebooks: {01: {a: {lr: x}}}", [".yaml: 01: a.lr"]),
+    ("seeds: [0]\nnotebook: {}", ["notebook: unknown key", "nearest key: notebooks"]),
+    ("seeds: 0\nnotebooks: {01: {}}", ["seeds"]),
+    ("seeds: [0, 0]\nnotebooks: {01: {}}", ["different"]),
+    ("seeds: [0]\nseeds_of: {02: [1]}\nnotebooks: {01: {}}", ["seeds_of.02"]),
+    ("seeds: [0]\nnotebooks: {1: {}}", ["two digits"]),
+    ("seeds: [0]\nnotebooks: {01: {a-b: {}}}", ["letters, digits and _"]),
+    ("seeds: [0]\nnot_yet: [FT]\nnotebooks: {01: {}}", ["FT is there now"]),
+    ("seeds: [0\n", ["line"]),
+])
+def test_a_broken_profile_is_named(tmp_path, text, words):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    says("mine.yaml", *words, profile=str(path))
+
+
+def test_yaml_without_traps(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("seeds: [0, 1]\nseeds_of: {08: [7]}\nshared: [&a {lr: 1e-3, momentum: 5e-1}]\nnot_yet: [Soon]\n"
+                    "notebooks:\n  01: {a: {<<: *a, lr: 2E-2, methods: {FT: {}, Soon: {any: 1}}}}\n"
+                    "  08: {no: {<<: *a}}\n")
+    p = load(str(path))
+    assert p["notebooks"] == {"01": {"a": {"lr": 0.02, "momentum": 0.5, "methods": {"FT": {}}}},
+                              "08": {"no": {"lr": 0.001, "momentum": 0.5}}}
+    assert (seeds_of(p, "01"), seeds_of(p, "08")) == ([0, 1], [7])
+
+
+def test_selection():
+    p = {"profile": "x", "notebooks": {"01": {"a": {}}, "02": {"a": {}, "b": {}}}}
+    assert select(p, "1,02.b") == {"01": {"a": {}}, "02": {"b": {}}}
+    assert select(p) == p["notebooks"] == select(p, "01,02")
+    for only, words in (("03", "no notebook '03'"), ("02.c", "no setting 'c'")):
+        with pytest.raises(Bad, match=words):
+            select(p, only)
+
+
+@pytest.mark.parametrize("name", ["quick", "reduced", "paper"])
+def test_the_profiles_load(name):
+    p = load(name)
+    assert p["profile"] == name and p["notebooks"]["01"]
+    assert set(p["notebooks"]) <= set(load("paper")["notebooks"])       # what runs small also stands there in full
+
+
+@pytest.mark.parametrize("name", ["quick", "reduced", "paper"])
+def test_every_profile_has_what_the_claims_name(name):
+    books = load(name)["notebooks"]
+    plain = {n: [s["methods"] | s.get("ablations", {}) for s in books[n].values()] for n in ("02", "03", "04", "05")}
+    assert all(m.get("NoT", {}) == {} for there in plain.values() for m in there)   # else its column has another name
+    assert {"label_skew", "class_wise", "instance_wise", "joined_first", "joined_halfway"} <= set(books["03"])
+    for labels in (("NoT/conv1 and its norm", "NoT/conv2", "NoT/head", "NoT/conv1 + conv2"), ("Perturb/noise 1",
+                   "Perturb/re-initialise"), ("Perturb/position embedding", "Perturb/queries of block 1")):
+        assert any(set(labels) <= set(m) for m in plain["04"]), labels
+    assert sum("leave" in s for s in books["04"]) == 3
+    first, *_, vit = books["05"].values()
+    assert len(first["studies"]) == 6 and "vit" in vit["model"] and "similarity" in vit["studies"]
+    assert any(s["methods"].get("TIS-Reset/sampled") for s in books["07"].values())
+
+
+def test_unknown_profile():
+    says("no profile 'quik'", "nearest profile: quick", profile="quik")
+
+
+def test_nothing_here_imports_torch():
+    code = "import lib.profiles, workflow.run, workflow.execute, workflow.publish, sys; lib.profiles.load('quick'); print('torch' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, text=True, capture_output=True)
+    assert out.stdout.strip() == "False", out.stderr
+
+
+def test_an_empty_selection_is_one_sentence():
+    with pytest.raises(Bad, match="names nothing"):
+        select(load("quick"), ",")
