@@ -10,7 +10,7 @@ import torch
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
 
 from ..fl.gradients import batch_gradient
-from ..fl.rounds import Cost, Round, one_round
+from ..fl.rounds import Cost, Round, ascent, one_round
 from ..fl.task import Job
 from . import method
 
@@ -59,11 +59,6 @@ def rand_l(task, trained, *, fixed=False, schedule=None):
 
 
 # -- ascent, sparsity ------------------------------------------------------------------------------------------------
-
-def ascent(model, x, y):
-    """Minus the mean cross-entropy: descending it ascends the loss."""
-    return -cross_entropy(model(x), y)
-
 
 @method("GA", needs=("forget", "target"))
 def ga(task, trained, *, epochs=1, lr=None, clip=1.0, schedule=None):
