@@ -1,6 +1,6 @@
 """FedAvg: the only training loop, and what one round costs. Every method and every training run is made of it."""
 import time
-from itertools import count
+from itertools import count, pairwise
 from math import cos, pi
 from typing import NamedTuple
 
@@ -15,13 +15,17 @@ BYTES = 4  # a transferred number counts as float32, whatever the arithmetic on 
 
 
 class Cost(NamedTuple):
-    """Bytes sent over the network, floating-point operations of all parties, seconds on this machine."""
+    """Bytes sent over the network, floating-point operations of all parties, seconds on this machine. Costs add.
+
+    >>> Cost(bytes=8.0) + Cost(flops=2.0)
+    Cost(bytes=8.0, flops=2.0, seconds=0.0)
+    """
     bytes: float = 0.0
     flops: float = 0.0
     seconds: float = 0.0
 
     def __add__(self, other):
-        return Cost(*(a + b for a, b in zip(self, other)))
+        return Cost(self.bytes + other.bytes, self.flops + other.flops, self.seconds + other.seconds)
 
 
 class Round(NamedTuple):
@@ -47,144 +51,242 @@ def learning_rate(schedule, lr, round):
 
 
 def average(states, weights):
-    """Weighted mean of states, FedAvg's aggregation; integer buffers are taken from the first."""
+    """Weighted mean of states, FedAvg's aggregation (McMahan et al. 2017, Algorithm 1); weights should add to 1.
+
+    Integer buffers are taken from the first state.
+
+    >>> average([{"w": torch.tensor([1.0])}, {"w": torch.tensor([3.0])}], [0.75, 0.25])
+    {'w': tensor([1.5000])}
+    """
     total = None
-    for state, w in zip(states, weights, strict=True):
-        total = accumulate(total, state, w)
+    for state, weight in zip(states, weights, strict=True):
+        total = accumulate(total, state, weight)
     return total
 
 
-def accumulate(total, state, w):
-    """Add `w * state` to a running sum in place; None starts one."""
+def accumulate(total, state, weight):
+    """Add `weight * state` to a running sum in place; None starts one."""
     if total is None:
-        return {k: v * w if v.is_floating_point() else v.clone() for k, v in state.items()}
-    floats = [k for k, v in state.items() if v.is_floating_point()]
-    torch._foreach_add_([total[k] for k in floats], [state[k] for k in floats], alpha=w)
+        return {k: v * weight if v.is_floating_point() else v.clone() for k, v in state.items()}
+    names = [k for k, v in state.items() if v.is_floating_point()]
+    sums = [total[k] for k in names]
+    terms = [state[k] for k in names]
+    torch._foreach_add_(sums, terms, alpha=weight)
     return total
+
+
+def difference(a, b):
+    """State `a - b`, tensor by tensor."""
+    return {k: v - b[k] for k, v in a.items()}
 
 
 class Worker:
     """One net and one optimiser whose buffers are reset in place: every client trains in it, one after the other."""
 
     def __init__(self, task, recipe):
-        self.task, self.recipe, self.model = task, recipe, task.model
-        params = list(self.model.parameters())
+        self.task = task
+        self.recipe = recipe
+        self.model = task.model
         self.live = self.model.state_dict()  # the net's own tensors, filled and read in place
-        self.cuda = task.device.type == "cuda"
-        lr = torch.tensor(recipe.lr, device=task.device) if self.cuda and recipe.optimizer == "sgd" else recipe.lr
-        if recipe.optimizer == "sgd":
-            self.opt = torch.optim.SGD(params, lr, recipe.momentum, weight_decay=recipe.weight_decay,
-                                       fused=self.cuda or None)
-        else:
-            self.opt = torch.optim.Adam(params, recipe.lr, (recipe.momentum, recipe.beta2),
-                                        weight_decay=recipe.weight_decay)
+        self.parameters = list(self.model.parameters())
+        self.opt = optimiser(self.parameters, recipe, task.device)
         self.graphs = {}
 
     def reset(self, state, lr, extra=None):
         """Load a state; zero the optimiser's buffers, or continue with those in `extra`."""
-        torch._foreach_copy_(list(self.live.values()), [state[k] for k in self.live])
+        self.fill(state)
         self.model.train()
         group = self.opt.param_groups[0]
         if torch.is_tensor(group["lr"]):
             group["lr"].fill_(lr)
         else:
             group["lr"] = lr
-        buffers = [v for s in self.opt.state.values() for v in s.values() if torch.is_tensor(v)]
-        if buffers:
-            torch._foreach_zero_(buffers)
-        for name, v in (extra or {}).items():
-            i, key = name.split("/")
-            p = group["params"][int(i)]
-            self.opt.state[p][key] = v.clone().to(p.device if v.dim() else v.device)
+        self.set_buffers(extra or {})
+
+    def fill(self, state):
+        """Copy a state into the net's own tensors."""
+        values = [state[k] for k in self.live]
+        torch._foreach_copy_(list(self.live.values()), values)
+
+    def buffers(self):
+        """The optimiser's own tensors, by `<number of the parameter>/<name>`."""
+        found = {}
+        for i, p in enumerate(self.parameters):
+            for key, value in self.opt.state.get(p, {}).items():
+                if torch.is_tensor(value):
+                    found[f"{i}/{key}"] = value
+        return found
+
+    def set_buffers(self, extra):
+        """Give the optimiser the buffers of `extra` and zeros elsewhere; in place, where a captured graph looks."""
+        live = self.buffers()
+        if live:
+            torch._foreach_zero_(list(live.values()))
+        for name, value in extra.items():
+            if name in live:
+                live[name].copy_(value)
+            else:
+                i, key = name.split("/")
+                p = self.parameters[int(i)]
+                device = p.device if value.dim() else value.device  # Adam's count of steps stays where it is
+                self.opt.state[p][key] = value.clone().to(device)
 
     def extra(self):
         """The optimiser's buffers as named tensors, to live on in the next round."""
-        params = self.opt.param_groups[0]["params"]
-        return {f"{i}/{k}": v.clone() for i, p in enumerate(params) for k, v in self.opt.state.get(p, {}).items()
-                if torch.is_tensor(v)}
+        return {name: value.clone() for name, value in self.buffers().items()}
+
+    def train(self, state, job, rng, lr, loss=None, after_step=None, mask=None, extra=None):
+        """Train on one job from `state`; returns `(samples seen, the model's live state_dict)`."""
+        self.reset(state, lr, extra)
+        if job.steps == 0 or not len(job.indices):
+            return 0, self.live
+        frozen = self.frozen(mask)
+        plain = loss is None and after_step is None and not frozen
+        graphed = plain and self.can_capture()
+        seen = 0
+        for step, (x, y) in enumerate(self.minibatches(job, rng), 1):
+            if graphed:
+                self.graphed_step(x, y)
+            else:
+                self.gradient_step(x, y, loss or default_loss)
+            if frozen:
+                put_back(frozen)
+            seen += len(y)
+            if after_step is not None and after_step(self.model, step):
+                break
+            if step == job.steps:
+                break
+        return seen, self.live
+
+    # -- one step ----------------------------------------------------------------------------------------------
 
     def gradient_step(self, x, y, loss):
         self.opt.zero_grad()
         loss(self.model, x, y).backward()
         if self.recipe.clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+            torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip)
         self.opt.step()
+
+    def frozen(self, mask):
+        """`(parameter, its value now, which entries may train)` of those that `mask` freezes, if only in part."""
+        found = []
+        for name, p in self.model.named_parameters():
+            free = (mask or {}).get(name)
+            if free is not None and not free.all():
+                found.append((p, p.detach().clone(), free))
+        return found
+
+    def can_capture(self):
+        """Whether the default step can be a CUDA graph: on a GPU, with SGD, without clipping."""
+        recipe = self.recipe
+        wanted = self.task.device.type == "cuda" and self.task.settings["cuda_graphs"]
+        return wanted and recipe.optimizer == "sgd" and recipe.clip is None
 
     def graphed_step(self, x, y):
         """The default step, captured once per batch shape as a CUDA graph and replayed."""
         if x.shape not in self.graphs:
-            static = x.clone(), y.clone()
-            keep = {k: v.clone() for k, v in self.live.items()}
-            buffers = self.extra()
-            side = torch.cuda.Stream()
-            side.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(side):  # warm-up, undone below
-                for _ in range(3):
-                    self.gradient_step(*static, default_loss)
-            torch.cuda.current_stream().wait_stream(side)
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
-                self.gradient_step(*static, default_loss)
-            torch._foreach_copy_(list(self.live.values()), list(keep.values()))
-            for i, p in enumerate(self.opt.param_groups[0]["params"]):
-                for k, v in self.opt.state[p].items():
-                    if torch.is_tensor(v):
-                        v.copy_(buffers.get(f"{i}/{k}", torch.zeros_like(v)))
-            self.graphs[x.shape] = (graph, *static)
-        graph, sx, sy = self.graphs[x.shape]
-        sx.copy_(x)
-        sy.copy_(y)
+            self.graphs[x.shape] = self.capture(x, y)
+        graph, static_x, static_y = self.graphs[x.shape]
+        static_x.copy_(x)
+        static_y.copy_(y)
         graph.replay()
 
-    def train(self, state, job, rng, lr, loss=None, after_step=None, mask=None, extra=None):
-        """Train on one job from `state`; returns `(samples seen, the model's live state_dict)`."""
-        task, seen, step = self.task, 0, 0
-        self.reset(state, lr, extra)
-        frozen = [(p, p.detach().clone(), mask[k]) for k, p in self.model.named_parameters()
-                  if mask and k in mask and not mask[k].all()]
-        graphed = self.cuda and task.settings["cuda_graphs"] and not (loss or after_step or frozen) \
-            and self.recipe.optimizer == "sgd" and self.recipe.clip is None
-        x, y = task.x[job.indices], (task.y[job.indices] if job.labels is None else job.labels.to(task.device))
-        marked = task.marks(job.indices)
-        if job.steps == 0:
-            return 0, self.live
-        for _ in range(self.recipe.local_epochs) if job.steps is None else count():
-            for xb, yb in self.epoch(x, y, rng, marked):
-                if graphed:
-                    self.graphed_step(xb, yb)
-                else:
-                    self.gradient_step(xb, yb, loss or default_loss)
-                with torch.no_grad():
-                    for p, value, free in frozen:  # put back: weight decay and momentum would move them otherwise
-                        p.copy_(torch.where(free, p, value))
-                seen, step = seen + len(yb), step + 1
-                if (after_step and after_step(self.model, step)) or step == job.steps:
-                    return seen, self.live
-        return seen, self.live
+    def capture(self, x, y):
+        """`(graph, its inputs, its labels)` of the default step; net and optimiser are afterwards as they were."""
+        x, y = x.clone(), y.clone()
+        state = {k: v.clone() for k, v in self.live.items()}
+        extra = self.extra()
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):  # warm-up
+            for _ in range(3):
+                self.gradient_step(x, y, default_loss)
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self.gradient_step(x, y, default_loss)
+        self.fill(state)
+        self.set_buffers(extra)
+        return graph, x, y
+
+    # -- batches -----------------------------------------------------------------------------------------------
+
+    def minibatches(self, job, rng):
+        """`(inputs, labels)` of a job's epochs, or without end where the job counts steps."""
+        x = self.task.x[job.indices]
+        y = self.task.y[job.indices] if job.labels is None else job.labels.to(self.task.device)
+        marked = self.task.marks(job.indices)
+        epochs = range(self.recipe.local_epochs) if job.steps is None else count()
+        for _ in epochs:
+            yield from self.epoch(x, y, rng, marked)
 
     def epoch(self, x, y, rng, marked=None):
-        """One permutation in batches, augmented; a last batch of one joins the one before (BatchNorm needs two)."""
-        r, n = self.recipe, len(y)
+        """One permutation in batches, augmented: raw images x, labels y, marked: which images get the trigger."""
+        recipe = self.recipe
+        n = len(y)
         order = torch.randperm(n, generator=rng)
-        flips = torch.rand(n, generator=rng) < 0.5 if r.flip else None
-        spare = x.shape[-1] + 2 * r.crop - self.task.size
-        offsets = torch.randint(0, spare + 1, (2, n), generator=rng) if spare else None
-        cuts = list(range(0, n, r.batch_size))
-        if len(cuts) > 1 and n - cuts[-1] == 1:
-            cuts.pop()
+        flips = None
+        if recipe.flip:
+            flips = torch.rand(n, generator=rng) < 0.5
+        offsets = None
+        spare = x.shape[-1] + 2 * recipe.crop - self.task.size
+        if spare:
+            offsets = torch.randint(0, spare + 1, (2, n), generator=rng)
 
         def prepare(a, b):
-            part, rest = order[a:b], [None if t is None else t[..., a:b] for t in (offsets, flips)]
-            xb = pad(x[part], (r.crop,) * 4) if r.crop else x[part]
-            return self.task.inputs(xb, *rest, None if marked is None else marked[part])
+            part = order[a:b]
+            images = x[part]
+            if recipe.crop:
+                images = pad(images, (recipe.crop,) * 4)
+            cut = None if offsets is None else offsets[:, a:b]
+            mirrored = None if flips is None else flips[a:b]
+            triggered = None if marked is None else marked[part]
+            return self.task.inputs(images, cut, mirrored, triggered)
 
-        whole = prepare(0, n) if not spare and x.numel() <= WHOLE else None
-        for a, b in zip(cuts, [*cuts[1:], n], strict=True):
-            yield prepare(a, b) if whole is None else whole[a:b], y[order[a:b]]
+        small = not spare and x.numel() <= WHOLE
+        whole = prepare(0, n) if small else None
+        for a, b in pairwise(bounds(n, recipe.batch_size)):
+            inputs = whole[a:b] if small else prepare(a, b)
+            yield inputs, y[order[a:b]]
+
+
+def optimiser(params, recipe, device):
+    """SGD or Adam as the recipe says; on a GPU SGD's rate is a tensor, so that a captured step reads it anew."""
+    if recipe.optimizer != "sgd":
+        betas = recipe.momentum, recipe.beta2
+        return torch.optim.Adam(params, recipe.lr, betas, weight_decay=recipe.weight_decay)
+    cuda = device.type == "cuda"
+    lr = torch.tensor(recipe.lr, device=device) if cuda else recipe.lr
+    return torch.optim.SGD(params, lr, recipe.momentum, weight_decay=recipe.weight_decay, fused=cuda or None)
+
+
+def bounds(n, size):
+    """Where the batches of n samples begin and end; a last batch of one joins that before (BatchNorm needs two).
+
+    >>> bounds(9, 4)
+    [0, 4, 9]
+    """
+    cuts = [*range(0, n, size), n]
+    if len(cuts) > 2 and cuts[-1] - cuts[-2] == 1:
+        del cuts[-2]
+    return cuts
+
+
+@torch.no_grad()
+def put_back(frozen):
+    """Set frozen entries back after a step: weight decay and momentum move what a masked gradient does not."""
+    for p, value, free in frozen:
+        p.copy_(torch.where(free, p, value))
 
 
 def default_loss(model, x, y):
+    """Mean cross-entropy of a minibatch."""
     return cross_entropy(model(x), y)
+
+
+def ascent(model, x, y):
+    """Minus the mean cross-entropy: descending it ascends the loss."""
+    return -cross_entropy(model(x), y)
 
 
 def worker(task, recipe):
@@ -197,7 +299,7 @@ def worker(task, recipe):
 
 def fedavg(task, jobs, state, *, phase, start=0, loss=None, after_step=None, recipe=None, schedule=None, mask=None,
            extra=None, keep_updates=(), passes=0):
-    """FedAvg from `state`, an infinite stream of rounds: the consumer stops it.
+    """FedAvg (McMahan et al. 2017, Algorithm 1) from `state`, an infinite stream of rounds: the consumer stops it.
 
     jobs: a list of `Job`, a function from the round (1, 2, …) to one, or a name for `task.jobs`;
     phase: names the randomness, `task.rng(phase, round, client)`, so leaving a client out moves nobody else's;
@@ -205,29 +307,51 @@ def fedavg(task, jobs, state, *, phase, start=0, loss=None, after_step=None, rec
     after_step(model, step): anything to do after a step, stops the client's training by returning True;
     mask: entries that may train; extra: optimiser tensors of the round before (`recipe.keep_optimizer`, one client);
     keep_updates: clients whose update is wanted, or "all"; passes: extra forward passes a sample (teachers), for cost.
+    Bad where nobody has data left, or several clients are to keep one optimiser.
     """
     recipe = recipe or task.recipe
     work = worker(task, recipe)
-    if isinstance(jobs, str):
-        which, jobs = jobs, lambda r: task.jobs(which, r)
-    forward, both = task.flops
     for r in count(start + 1):
-        begin, todo = time.perf_counter(), jobs(r) if callable(jobs) else jobs
-        if not todo:
-            raise Bad("forget: nobody has data left to train on; ask fewer clients or a smaller share to be forgotten")
-        if recipe.keep_optimizer and len(todo) > 1:
-            raise Bad("keep_optimizer: only one client can keep its optimiser; set clients: 1 or training: union")
-        lr, updates, cost, total = learning_rate(schedule, recipe.lr, r), {}, Cost(), None
-        samples = sum(len(j.indices) for j in todo)
+        begin = time.perf_counter()
+        todo = asked(task, jobs, r)
+        check_jobs(todo, recipe)
+        lr = learning_rate(schedule, recipe.lr, r)
+        samples = sum(len(job.indices) for job in todo)
+        total = None
+        cost = Cost()
+        updates = {}
         for job in todo:
-            seen, local = work.train(state, job, task.rng(phase, r, job.client), lr, loss, after_step, mask, extra)
-            cost += Cost(2 * BYTES * task.parameters * (job.client >= 0), seen * (both + passes * forward))
-            if keep_updates == "all" or job.client in keep_updates:
-                updates[job.client] = {k: v - state[k] for k, v in local.items()}
+            rng = task.rng(phase, r, job.client)
+            seen, local = work.train(state, job, rng, lr, loss, after_step, mask, extra)
             extra = work.extra() if recipe.keep_optimizer else None
+            if keep_updates == "all" or job.client in keep_updates:
+                updates[job.client] = difference(local, state)
             total = accumulate(total, local, len(job.indices) / samples)
+            cost += job_cost(task, job, seen, passes)
         state = total
-        yield Round(state, cost + Cost(seconds=time.perf_counter() - begin), mask, updates or None, extra)
+        cost += Cost(seconds=time.perf_counter() - begin)
+        yield Round(state, cost, mask, updates or None, extra)
+
+
+def asked(task, jobs, r):
+    """The jobs of round r: `jobs` may be a name for `task.jobs`, a function of the round, or the list itself."""
+    if isinstance(jobs, str):
+        return task.jobs(jobs, r)
+    return jobs(r) if callable(jobs) else jobs
+
+
+def check_jobs(jobs, recipe):
+    if not jobs:
+        raise Bad("forget: nobody has data left to train on; ask fewer clients or a smaller share to be forgotten")
+    if recipe.keep_optimizer and len(jobs) > 1:
+        raise Bad("keep_optimizer: only one client can keep its optimiser; set clients: 1 or training: union")
+
+
+def job_cost(task, job, seen, passes):
+    """What one client's training costs: the model there and back, and a forward and backward pass a sample."""
+    forward, both = task.flops
+    models_sent = 0 if job.client < 0 else 2
+    return Cost(models_sent * BYTES * task.parameters, seen * (both + passes * forward))
 
 
 def one_round(*args, **kw):

@@ -25,10 +25,19 @@ RECIPE_KEYS = ("lr", "momentum", "weight_decay", "batch_size", "local_epochs", "
 
 
 class Client(NamedTuple):
-    """Index tensors into `task.x`: what the client keeps, what it wants forgotten, and its validation split."""
+    """Index tensors into `task.x`: what the client keeps, what it wants forgotten, and its validation split.
+
+    >>> Client(torch.tensor([0, 3]), torch.tensor([1]), torch.tensor([2])).indices("full")
+    tensor([0, 1, 3])
+    """
     retain: Tensor
     forget: Tensor
     val: Tensor
+
+    def indices(self, which):
+        """Its `full` training data, or `retain`, `forget` or `val` alone; sorted."""
+        parts = [self.retain, self.forget] if which == "full" else [getattr(self, which)]
+        return torch.cat(parts).sort().values
 
 
 class Job(NamedTuple):
@@ -103,35 +112,48 @@ class Task:
     # -- who trains on what ------------------------------------------------------------------------------------
 
     def jobs(self, which, round=None):
-        """Jobs over the `full`, `retain` or `forget` data; `round` leaves out clients that join after it."""
-        joins, out = self.settings["joins"], []
-        for k, c in enumerate(self.clients):
-            if round is not None and which == "full" and round < int(joins.get(str(k), joins.get(k, 1))):
-                continue
-            parts = {"full": (c.retain, c.forget), "retain": (c.retain,), "forget": (c.forget,), "val": (c.val,)}[which]
-            indices = torch.cat(parts).sort().values
-            if len(indices):
-                out.append(Job(k, indices))
-        if self.settings["training"] == "union" and out:
-            return [Job(0, torch.cat([j.indices for j in out]).sort().values)]
-        return out
+        """Jobs over the `full`, `retain`, `forget` or `val` data: one for each client that has any.
+
+        round: leaves out clients that join the training (`full`) after it. With `training: union` one job holds all.
+        """
+        jobs = []
+        for k, client in enumerate(self.clients):
+            late = which == "full" and round is not None and round < self.joins(k)
+            indices = client.indices(which)
+            if len(indices) and not late:
+                jobs.append(Job(k, indices))
+        if self.settings["training"] == "union" and jobs:
+            everything = torch.cat([job.indices for job in jobs])
+            return [Job(0, everything.sort().values)]
+        return jobs
+
+    def joins(self, client):
+        """The first round in which a client trains."""
+        rounds = self.settings["joins"]
+        return int(rounds.get(str(client), rounds.get(client, 1)))
 
     def indices(self, which):
         """All indices of the `full`, `retain`, `forget` or `val` data, sorted."""
         jobs = self.jobs(which)
-        return torch.cat([j.indices for j in jobs]).sort().values if jobs else torch.empty(0, dtype=torch.long)
+        if not jobs:
+            return torch.empty(0, dtype=torch.long)
+        return torch.cat([job.indices for job in jobs]).sort().values
 
     def counts(self):
         """Training images of each class at each client, `[clients, classes]`."""
-        return torch.stack([self.y[torch.cat(c[:2])].bincount(minlength=self.classes) for c in self.clients])
+        labels = [self.y[client.indices("full")] for client in self.clients]
+        return torch.stack([y.bincount(minlength=self.classes) for y in labels])
 
     # -- images ------------------------------------------------------------------------------------------------
 
     @cached_property
     def _affine(self):
-        mean, std = (torch.tensor(v, dtype=torch.float64) for v in (self.mean, self.std))
-        scale, shift = 1 / (255 * std), -mean / std
-        return tuple(t.view(1, -1, 1, 1).to(self.device, self.dtype) for t in (scale, shift))
+        """`(scale, shift)` that normalise images of uint8, `[1, C, 1, 1]`."""
+        mean = torch.tensor(self.mean, dtype=torch.float64).view(1, -1, 1, 1)
+        std = torch.tensor(self.std, dtype=torch.float64).view(1, -1, 1, 1)
+        scale = 1 / (255 * std)
+        shift = -mean / std
+        return scale.to(self.device, self.dtype), shift.to(self.device, self.dtype)
 
     def inputs(self, x, offsets=None, flips=None, marked=None):
         """Raw images `[n, C, H, W]` as the net sees them: cropped to `input_size`, normalised, in `dtype`.
@@ -142,13 +164,11 @@ class Task:
         """
         x = x.to(self.device)
         if self.size != x.shape[-1]:
-            if offsets is None:
-                half = torch.full((len(x),), (x.shape[-1] - self.size) // 2, device=x.device)
-                offsets = (half, half)
-            x = crop(x, offsets, self.size)
-        for chosen, change in ((flips, lambda x: x.flip(3)), (marked, lambda x: add_trigger(x, self.white))):
-            if chosen is not None:
-                x = torch.where(chosen.to(x.device)[:, None, None, None], change(x), x)
+            x = crop(x, centre(x, self.size) if offsets is None else offsets, self.size)
+        if flips is not None:
+            x = where_image(flips, x.flip(3), x)
+        if marked is not None:
+            x = where_image(marked, add_trigger(x, self.white), x)
         x = x.to(self.dtype)
         if self.mean is not None:
             scale, shift = self._affine
@@ -176,8 +196,8 @@ class Task:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.rng("init", *name).initial_seed())
             net = models.build(self.settings, self.x.shape[1], self.classes, self.size)  # on the CPU: same everywhere
-        return {k: v.to(self.device, self.dtype if v.is_floating_point() else v.dtype)
-                for k, v in models.state_of(net).items()}
+        net = net.to(self.device, self.dtype)  # integer buffers keep their type
+        return models.state_of(net)
 
     @cached_property
     def model(self):
@@ -214,21 +234,28 @@ class Task:
 
     @cached_property
     def _data_hash(self):
-        h = hashlib.sha256()
-        for t in (self.x, self.y, self.x_test, self.y_test, *(() if self.marked is None else (self.marked,))):
-            h.update(str((t.dtype, tuple(t.shape))).encode())
-            h.update(t.cpu().contiguous().numpy().tobytes())
-        return h.hexdigest()
+        tensors = [self.x, self.y, self.x_test, self.y_test]
+        if self.marked is not None:
+            tensors.append(self.marked)
+        digest = hashlib.sha256()
+        for t in tensors:
+            digest.update(str((t.dtype, tuple(t.shape))).encode())
+            digest.update(t.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def fingerprint(self, *which):
         """What training on the `which` data depends on, as a plain dict; equal dicts mean equal results."""
-        h = hashlib.sha256(self._data_hash.encode())
+        digest = hashlib.sha256(self._data_hash.encode())
         for name in which:
-            for j in self.jobs(name):
-                h.update(f"{name} {j.client}".encode() + j.indices.cpu().numpy().tobytes())
-        keep = {k: self.settings[k] for k in MODEL_KEYS + ("input_size", "training", "joins")}
-        return {"data": h.hexdigest(), "seed": self.seed, "dtype": str(self.dtype), "normalise": [self.mean, self.std],
-                "recipe": dict(sorted(vars(self.recipe).items())), **keep}
+            for job in self.jobs(name):
+                digest.update(f"{name} {job.client}".encode())
+                digest.update(job.indices.cpu().numpy().tobytes())
+        found = {"data": digest.hexdigest(), "seed": self.seed, "dtype": str(self.dtype)}
+        found["normalise"] = [self.mean, self.std]
+        found["recipe"] = dict(sorted(vars(self.recipe).items()))
+        for key in MODEL_KEYS + ("input_size", "training", "joins"):
+            found[key] = self.settings[key]
+        return found
 
     def on_validation(self):
         """The same task with the clients' validation splits in place of the test set, to choose without test data."""
@@ -239,31 +266,46 @@ class Task:
 def sample_flops(settings, channels, classes, size):
     """FLOPs of one sample, `(forward, forward and backward)`, counted in train mode on the meta device."""
     with torch.device("meta"):
-        net, x = models.build(settings, channels, classes, size), torch.zeros(2, channels, size, size)
-    with FlopCounterMode(display=False) as count:
+        net = models.build(settings, channels, classes, size)
+        x = torch.zeros(2, channels, size, size)  # two samples: BatchNorm cannot train on one
+    with FlopCounterMode(display=False) as forward:
         out = net(x)
-    forward = count.get_total_flops()
-    with FlopCounterMode(display=False) as count:
+    with FlopCounterMode(display=False) as backward:
         out.sum().backward()
-    return forward / 2, (forward + count.get_total_flops()) / 2
+    both = forward.get_total_flops() + backward.get_total_flops()
+    return forward.get_total_flops() / 2, both / 2
 
 
 def crop(x, offsets, size):
     """Cut `size` x `size` windows out of `[n, C, H, W]` at per-image `(rows, columns)`: a view and one index."""
     windows = x.unfold(2, size, 1).unfold(3, size, 1)
-    rows, columns = (o.to(x.device) for o in offsets)
-    return windows[torch.arange(len(x), device=x.device), :, rows, columns]
+    rows, columns = offsets
+    images = torch.arange(len(x), device=x.device)
+    return windows[images, :, rows.to(x.device), columns.to(x.device)]
+
+
+def centre(x, size):
+    """`(rows, columns)` of the crop of `size` in the middle of each image."""
+    half = torch.full((len(x),), (x.shape[-1] - size) // 2, device=x.device)
+    return half, half
+
+
+def where_image(chosen, a, b):
+    """Images of a `[n, C, H, W]` where `chosen` `[n]`, else those of b."""
+    return torch.where(chosen.to(b.device)[:, None, None, None], a, b)
 
 
 def _forget(settings, k, indices, y, rng):
     """Mask over `indices` of what client `k` wants forgotten."""
-    rule, asked = settings["forget"], k in settings["targets"]
+    rule = settings["forget"]
     if rule == "clients":
-        return torch.full((len(indices),), asked)
+        return torch.full((len(indices),), k in settings["targets"])
     if rule == "class":
         return y[indices] == settings["forget_class"]
+    count = round(settings["forget_share"] * len(indices))
+    chosen = torch.randperm(len(indices), generator=rng)[:count]
     mask = torch.zeros(len(indices), dtype=torch.bool)
-    mask[torch.randperm(len(indices), generator=rng)[:round(settings["forget_share"] * len(indices))]] = True
+    mask[chosen] = True
     return mask
 
 

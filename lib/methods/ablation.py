@@ -11,15 +11,23 @@ from . import method
 
 
 def nr_freeze(state, fresh, names, sign=-1):
-    """NR-Freeze (NoT 13.7, Table 8): `names` are sign x state and frozen, all else is `fresh`. Returns (state, mask).
+    """NR-Freeze (NoT, 13.7, Table 8): `names` are sign x state and frozen, all else is `fresh`.
 
-    mask: True where an entry may be trained. sign=1 with another fresh state as `state` is the control the paper
-    lacks: a frozen random layer."""
+    Returns `(state, mask)`; mask: True where an entry may be trained. sign=1 with another fresh state as `state` is
+    the control the paper lacks: a frozen random layer. Bad where a state has no such tensor.
+
+    >>> nr_freeze({"w": torch.ones(1)}, {"w": torch.zeros(1)}, ["w"])
+    ({'w': tensor([-1.])}, {'w': tensor([False])})
+    """
     unknown = [n for n in names if n not in state or n not in fresh]
     if unknown:
         raise Bad(f"nr_freeze: the state has no tensor {unknown[0]!r}; choose from {sorted(state)}.")
-    new = {n: sign * state[n] if n in names else v.clone() for n, v in fresh.items()}
-    return new, {n: torch.full_like(v, n not in names, dtype=torch.bool) for n, v in fresh.items()}
+    new, mask = {}, {}
+    for n, value in fresh.items():
+        frozen = n in names
+        new[n] = sign * state[n] if frozen else value.clone()
+        mask[n] = torch.full_like(value, not frozen, dtype=torch.bool)
+    return new, mask
 
 
 def none(w):
@@ -68,26 +76,43 @@ PERTURBATIONS = {f.__name__: f for f in (none, negate, reinit, noise, flip_h, fl
 
 
 def perturbation(kind):
+    """The function of that name; Bad names the nearest."""
     if kind not in PERTURBATIONS:
         raise Bad(f"methods.Perturb.kind: no perturbation {kind!r}; {nearest(kind, PERTURBATIONS, 'perturbation')}")
     return PERTURBATIONS[kind]
 
 
 def choose(model, layers):
-    """{name: slice of its rows} of the chosen parameters of a model.
+    """`{name: slice of its rows}` of the chosen parameters of a model (the layers of NoT, Fig. 4).
 
     layers: indices into `model.parameters()`, names, or names with rows as `name[0:32]` (the queries of attention are
-    the first third of the rows of `in_proj_weight`); None is the first convolution's weight.
+    the first third of the rows of `in_proj_weight`); None is the first convolution's weight. Bad names the nearest.
+
+    >>> choose(torch.nn.Linear(2, 3), [1, "weight[0:2]"])
+    {'bias': slice(None, None, None), 'weight': slice(0, 2, None)}
     """
-    names, out = [n for n, _ in model.named_parameters()], {}
-    for layer in [first_layer(model)] if layers is None else layers:
-        name, start, stop = re.fullmatch(r"(.*?)(?:\[(\d*):(\d*)\])?", str(layer)).groups()
-        if isinstance(layer, int) and -len(names) <= layer < len(names):
-            name = names[layer]
+    names = [name for name, _ in model.named_parameters()]
+    if layers is None:
+        layers = [first_layer(model)]
+    chosen = {}
+    for layer in layers:
+        name, rows = parse_layer(layer, names)
         if name not in names:
             raise Bad(f"layers: {layer!r} is no parameter; {nearest(name, names, 'parameter')}")
-        out[name] = slice(int(start) if start else None, int(stop) if stop else None)
-    return out
+        chosen[name] = rows
+    return chosen
+
+
+def parse_layer(layer, names):
+    """`(name, slice of rows)` of an index into `names`, a name, or a name with rows."""
+    everything = slice(None, None)
+    if isinstance(layer, int) and -len(names) <= layer < len(names):
+        return names[layer], everything
+    with_rows = re.fullmatch(r"(.*)\[(\d*):(\d*)\]", str(layer))
+    if with_rows is None:
+        return str(layer), everything
+    name, start, stop = with_rows.groups()
+    return name, slice(int(start) if start else None, int(stop) if stop else None)
 
 
 @method("Perturb")
@@ -97,14 +122,17 @@ def perturb(task, trained, *, kind="negate", layers=None, strength=1.0):
     kind: a name of PERTURBATIONS; layers: see `choose`; strength: of kind `noise`, in standard deviations of the
     tensor.
     """
-    change, state, fresh = perturbation(kind), dict(trained.state), task.init("perturb")
+    change = perturbation(kind)
     wanted = len(inspect.signature(change).parameters)
+    state = dict(trained.state)
+    fresh = task.init("perturb")
     for name, rows in choose(task.model, layers).items():
         w = state[name][rows]
         normal = torch.randn(w.shape, generator=task.rng("perturb", name), dtype=torch.float64).to(w) * strength
+        given = w, fresh[name][rows], normal
         new = state[name].clone()
         try:
-            new[rows] = change(*(w, fresh[name][rows], normal)[:wanted])
+            new[rows] = change(*given[:wanted])
         except (RuntimeError, IndexError) as error:
             raise Bad(f"methods.Perturb: {kind} cannot change {name} of shape {tuple(w.shape)} ({error})") from None
         state[name] = new
@@ -125,5 +153,6 @@ def nr_freeze_(task, trained, *, layers=None, sign=-1.0, source="trained"):
     if source not in ("trained", "random"):
         raise Bad(f"methods.NR-Freeze.source: {source!r} must be trained or random")
     frozen = trained.state if source == "trained" else task.init("frozen")
-    state, mask = nr_freeze(frozen, task.init("retrain"), list(choose(task.model, layers)), sign)
+    names = list(choose(task.model, layers))
+    state, mask = nr_freeze(frozen, task.init("retrain"), names, sign)
     yield Round(state, mask=mask, then={"phase": "retrain"})

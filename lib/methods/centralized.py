@@ -3,14 +3,14 @@
 One client that keeps its optimiser is plain SGD and a round is an epoch: what differs between these methods is the
 loss, the labels, the learning rate or a mask. `schedule` is `("cosine", start, end, rounds)`, None the task's rate.
 """
-from copy import deepcopy
 from dataclasses import replace
 from itertools import count
 
 import torch
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
 
-from ..fl.rounds import Cost, Round, one_round
+from ..fl.gradients import batch_gradient
+from ..fl.rounds import Cost, Round, ascent, one_round
 from ..fl.task import Job
 from . import method
 
@@ -18,27 +18,34 @@ from . import method
 
 
 def random_labels(task, job, r, fixed):
-    """One label for each sample of a job, uniform over all classes and new in each round.
+    """One label for each sample of a job, uniform over all classes and new in each round; `[n]`, on the CPU.
 
     fixed: the same labels in every round, and never the true one.
     """
+    shape = job.indices.shape
     if not fixed:
-        return torch.randint(task.classes, job.indices.shape, generator=task.rng("labels", r, job.client))
-    shift = torch.randint(1, task.classes, job.indices.shape, generator=task.rng("labels", "fixed", job.client))
-    return (task.y[job.indices].cpu() + shift) % task.classes
+        return torch.randint(task.classes, shape, generator=task.rng("labels", r, job.client))
+    shift = torch.randint(1, task.classes, shape, generator=task.rng("labels", "fixed", job.client))
+    true = task.y[job.indices].cpu()
+    return (true + shift) % task.classes
+
+
+def relabelled(task, r, fixed):
+    """The jobs over the forget data with random labels."""
+    return [job._replace(labels=random_labels(task, job, r, fixed)) for job in task.jobs("forget")]
 
 
 def alternate(task, start, schedule, fixed):
     """From the round `start`, under its mask: an epoch on the forget data with random labels, then one on the rest."""
     yield start
-    state, mask, extra = start.state, start.mask, None
+    now = Round(start.state)
     for r in count(1):
-        jobs = [j._replace(labels=random_labels(task, j, r, fixed)) for j in task.jobs("forget")]
         cost = Cost()
-        for phase, todo in (("relabel", jobs), ("recover", "retain")):
-            if todo:
-                now = one_round(task, todo, state, phase=phase, start=r - 1, schedule=schedule, mask=mask, extra=extra)
-                state, extra, cost = now.state, now.extra, cost + now.cost
+        for phase, jobs in (("relabel", relabelled(task, r, fixed)), ("recover", "retain")):
+            if jobs:
+                now = one_round(task, jobs, now.state, phase=phase, start=r - 1, schedule=schedule, mask=start.mask,
+                                extra=now.extra)
+                cost += now.cost
         yield now._replace(cost=cost)
 
 
@@ -53,11 +60,6 @@ def rand_l(task, trained, *, fixed=False, schedule=None):
 
 # -- ascent, sparsity ------------------------------------------------------------------------------------------------
 
-def ascent(model, x, y):
-    """Minus the cross-entropy."""
-    return -cross_entropy(model(x), y)
-
-
 @method("GA", needs=("forget", "target"))
 def ga(task, trained, *, epochs=1, lr=None, clip=1.0, schedule=None):
     """Gradient ascent on the forget data for `epochs`, then fine-tuning with a new optimiser (NoT, 14.2).
@@ -65,7 +67,9 @@ def ga(task, trained, *, epochs=1, lr=None, clip=1.0, schedule=None):
     lr: of the ascent (None: the task's); clip: its largest gradient norm, as the loss has no upper bound (None: none).
     """
     now = Round(trained.state, then={"schedule": schedule})
-    recipe = replace(task.recipe, lr=task.recipe.lr if lr is None else lr, clip=clip)
+    if lr is None:
+        lr = task.recipe.lr
+    recipe = replace(task.recipe, lr=lr, clip=clip)
     yield now
     for e in range(epochs):
         now = one_round(task, "forget", now.state, phase="ascent", start=e, loss=ascent, recipe=recipe,
@@ -76,7 +80,8 @@ def ga(task, trained, *, epochs=1, lr=None, clip=1.0, schedule=None):
 def sparse_loss(alpha):
     """Cross-entropy plus `alpha` times the sum of the absolute values of all parameters."""
     def loss(model, x, y):
-        return cross_entropy(model(x), y) + alpha * sum(p.abs().sum() for p in model.parameters())
+        size = sum(p.abs().sum() for p in model.parameters())
+        return cross_entropy(model(x), y) + alpha * size
     return loss
 
 
@@ -89,42 +94,48 @@ def l1_sparse(task, trained, *, alpha=0.002, epochs=2, decay=True, schedule=None
     now = Round(trained.state, then={"schedule": schedule})
     yield now
     for e in range(epochs):
-        weight = alpha * (1 - e / epochs if decay else 1)
+        weight = alpha * (1 - e / epochs) if decay else alpha
+        loss = sparse_loss(weight) if weight else None
         now = one_round(task, "retain", now.state, phase="recover", start=e, schedule=schedule, extra=now.extra,
-                        loss=sparse_loss(weight) if weight else None)
+                        loss=loss)
         last = {"schedule": schedule, "round": e + 1} if e + 1 == epochs else None
         yield now._replace(then=last)
 
 
 # -- teachers --------------------------------------------------------------------------------------------------------
 
-def teacher(task, state):
-    """A frozen net of its own in eval mode."""
-    return deepcopy(task.load(state)).requires_grad_(False)
-
-
 def teaching_loss(good, bad, temperature):
     """KL divergence of the student from the bad teacher where the label is 1 and from the good one where it is 0.
 
-    Summed over classes and averaged over samples (Chundawat et al. 2023, eq. 2).
+    Summed over classes and averaged over samples (Chundawat et al. 2023, eq. 2). good, bad: frozen nets.
     """
     def loss(model, x, flag):
         with torch.no_grad():
-            wanted = softmax(torch.where(flag[:, None] == 1, bad(x), good(x)) / temperature, 1)
-        return kl_div(log_softmax(model(x) / temperature, 1), wanted, reduction="batchmean")
+            logits = torch.where(flag[:, None] == 1, bad(x), good(x))
+            wanted = softmax(logits / temperature, 1)
+        got = log_softmax(model(x) / temperature, 1)
+        return kl_div(got, wanted, reduction="batchmean")
     return loss
 
 
 def flagged_jobs(task, share, r):
     """Each client's forget data, flagged 1, with a random `share` of its retained data, flagged 0, new each round."""
-    parts = {}
-    for j in task.jobs("forget"):
-        parts.setdefault(j.client, []).append((j.indices, 1))
-    for j in task.jobs("retain"):
-        order = torch.randperm(len(j.indices), generator=task.rng("subset", r, j.client))
-        parts.setdefault(j.client, []).append((j.indices[order[:round(share * len(order))]], 0))
-    return [Job(k, torch.cat([i for i, _ in p]), torch.cat([torch.full((len(i),), flag) for i, flag in p]))
-            for k, p in sorted(parts.items())]
+    forget = {job.client: job.indices for job in task.jobs("forget")}
+    shown = {job.client: random_part(task, job, share, r) for job in task.jobs("retain")}
+    nothing = torch.empty(0, dtype=torch.long)
+    jobs = []
+    for client in sorted(forget | shown):
+        bad = forget.get(client, nothing)
+        good = shown.get(client, nothing)
+        flags = torch.cat([torch.ones_like(bad), torch.zeros_like(good)])
+        jobs.append(Job(client, torch.cat([bad, good]), flags))
+    return jobs
+
+
+def random_part(task, job, share, r):
+    """A random `share` of a job's indices, new in each round."""
+    order = torch.randperm(len(job.indices), generator=task.rng("subset", r, job.client))
+    return job.indices[order[:round(share * len(order))]]
 
 
 @method("BadT", needs=("forget", "target"))
@@ -133,38 +144,39 @@ def bad_t(task, trained, *, temperature=1.0, optimizer="adam", lr=1e-4, share=0.
 
     share: of the retained data that is shown in each round. It never ends by itself.
     """
-    loss = teaching_loss(teacher(task, trained.state), teacher(task, task.init("bad teacher")), temperature)
+    good = task.frozen(trained.state)
+    bad = task.frozen(task.init("bad teacher"))
+    loss = teaching_loss(good, bad, temperature)
     recipe = replace(task.recipe, optimizer=optimizer, lr=lr, momentum=0.9, weight_decay=0.0)
     now = Round(trained.state)
     yield now
     for r in count(1):
-        now = one_round(task, flagged_jobs(task, share, r), now.state, phase="teach", start=r - 1, loss=loss,
-                        recipe=recipe, schedule=schedule, extra=now.extra, passes=2)
+        jobs = flagged_jobs(task, share, r)
+        now = one_round(task, jobs, now.state, phase="teach", start=r - 1, loss=loss, recipe=recipe,
+                        schedule=schedule, extra=now.extra, passes=2)
         yield now
 
 
 # -- what matters for the forget data --------------------------------------------------------------------------------
 
-def batch_gradients(task, state, which):
-    """Yield `(gradients, samples)` of the mean cross-entropy of each minibatch of the `which` data, in eval mode."""
-    net = task.load(state)
-    for x, y in task.batches(task.indices(which), task.recipe.batch_size):
-        yield torch.autograd.grad(cross_entropy(net(x), y), list(net.parameters())), len(y)
-
-
 def pass_cost(task, *which):
     """What one forward and backward pass over the data costs; it is made where the data are, nothing is sent."""
-    return Cost(flops=task.flops[1] * sum(len(task.indices(w)) for w in which))
+    samples = sum(len(task.indices(name)) for name in which)
+    return Cost(flops=task.flops[1] * samples)
 
 
 def importance(task, state, which):
-    """Mean over minibatches of the squared minibatch gradient (Foster et al. 2024, eq. 4), `{parameter: tensor}`."""
-    names, batches = [k for k, _ in task.model.named_parameters()], 0
-    total = {k: torch.zeros_like(state[k]) for k in names}
-    for gradients, _ in batch_gradients(task, state, which):
+    """Mean over minibatches of the squared minibatch gradient (Foster et al. 2024, eq. 4), `{parameter: tensor}`.
+
+    which: the data, a name for `task.indices`; minibatches are of the recipe's size. Zeros without data.
+    """
+    net = task.load(state)
+    total = {k: torch.zeros_like(p) for k, p in net.named_parameters()}
+    batches = 0
+    for x, y in task.batches(task.indices(which), task.recipe.batch_size):
         batches += 1
-        for k, g in zip(names, gradients, strict=True):
-            total[k] += g**2
+        for k, gradient in batch_gradient(net, x, y).items():
+            total[k] += gradient**2
     return {k: v / max(batches, 1) for k, v in total.items()}
 
 
@@ -172,11 +184,16 @@ def dampen(state, forget, everything, alpha, damping):
     """Shrink what matters more than `alpha` times as much for the forget data (Foster et al. 2024, eq. 7).
 
     forget, everything: importances. A chosen scalar is multiplied by `min(damping * everything / forget, 1)`.
+
+    >>> one = {"w": torch.tensor([4.0, 4.0])}
+    >>> dampen(one, {"w": torch.tensor([8.0, 1.0])}, {"w": torch.tensor([2.0, 2.0])}, alpha=1, damping=1)
+    {'w': tensor([1., 4.])}
     """
     out = dict(state)
     for k, f in forget.items():
         chosen = f > alpha * everything[k]
-        factor = (damping * everything[k] / f.where(chosen, torch.ones_like(f))).clamp(max=1)
+        divisor = torch.where(chosen, f, 1.0)
+        factor = (damping * everything[k] / divisor).clamp(max=1)
         out[k] = torch.where(chosen, state[k] * factor, state[k])
     return out
 
@@ -188,20 +205,26 @@ def ssd(task, trained, *, alpha=0.5, damping=0.5):
     alpha: how much more a scalar must matter for the forget data to be chosen; damping: the smaller, the more it
     shrinks. Defaults: NoT, 14.2; the authors' own are 10 and 1. Importances are of minibatches of the recipe's size.
     """
-    forget, everything = (importance(task, trained.state, which) for which in ("forget", "full"))
-    yield Round(dampen(trained.state, forget, everything, alpha, damping), pass_cost(task, "full", "forget"))
+    forget = importance(task, trained.state, "forget")
+    everything = importance(task, trained.state, "full")
+    state = dampen(trained.state, forget, everything, alpha, damping)
+    yield Round(state, pass_cost(task, "full", "forget"))
 
 
 def saliency_mask(task, state, share):
     """True for the `share` of all scalars with the largest gradient of the forget data's loss (Fan et al. 2024)."""
-    params = dict(task.model.named_parameters())
+    net = task.load(state)
+    params = dict(net.named_parameters())
     total = torch.zeros(task.parameters, dtype=task.dtype, device=task.device)
-    for gradients, n in batch_gradients(task, state, "forget"):
-        total += n * torch.cat([g.flatten() for g in gradients])
+    for x, y in task.batches(task.indices("forget"), task.recipe.batch_size):
+        gradient = batch_gradient(net, x, y)
+        total += len(y) * torch.cat([g.flatten() for g in gradient.values()])
+    count = int(share * len(total))
+    chosen = total.abs().topk(count).indices
     mask = torch.zeros_like(total, dtype=torch.bool)
-    mask[total.abs().topk(int(share * len(total))).indices] = True
+    mask[chosen] = True
     parts = mask.split([p.numel() for p in params.values()])
-    return {k: part.view(p.shape) for (k, p), part in zip(params.items(), parts, strict=True)}
+    return {k: part.view(params[k].shape) for k, part in zip(params, parts, strict=True)}
 
 
 @method("SalUn", needs=("forget", "target"))
@@ -211,4 +234,5 @@ def salun(task, trained, *, share=0.2, fixed=False, schedule=None):
     share: NoT "masked 20 %", read as 20 % that may train; the authors' own is 0.5. fixed: as in RandL.
     """
     mask = saliency_mask(task, trained.state, share)
-    yield from alternate(task, Round(trained.state, pass_cost(task, "forget"), mask), schedule, fixed)
+    start = Round(trained.state, pass_cost(task, "forget"), mask)
+    yield from alternate(task, start, schedule, fixed)

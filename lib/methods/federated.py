@@ -8,7 +8,7 @@ from torch.nn.functional import cosine_similarity, cross_entropy, kl_div, log_so
 
 from ..errors import Bad
 from ..fl.models import features, first_layer
-from ..fl.rounds import BYTES, Cost, Round, average, fedavg, one_round, server_job
+from ..fl.rounds import BYTES, Cost, Round, ascent, average, fedavg, one_round, server_job
 from . import method, recover
 
 
@@ -50,21 +50,32 @@ def not_(task, trained, *, layers=None, scale=-1.0, lr=None, schedule=None):
     convolution's weight, without its bias. scale: what they are multiplied by. lr, schedule: of the
     recovery, see `at`.
     """
-    names = [k for k, _ in task.model.named_parameters()]
-    chosen = {names[i] for i in ([first_layer(task.model)] if layers is None else layers)}
-    yield Round({k: v * scale if k in chosen else v for k, v in trained.state.items()}, then=at(lr, schedule))
+    names = parameters(task)
+    if layers is None:
+        layers = [first_layer(task.model)]
+    state = dict(trained.state)
+    for layer in layers:
+        state[names[layer]] = trained.state[names[layer]] * scale
+    yield Round(state, then=at(lr, schedule))
 
 
 # -- states as vectors -----------------------------------------------------------------------------------------------
 
 def add(a, b, alpha=1.0, names=None):
-    """State `a + alpha * b` over `names` (default: all floating-point tensors); the rest is a's."""
-    return {k: v + alpha * b[k] if v.is_floating_point() and (names is None or k in names) else v
-            for k, v in a.items()}
+    """State `a + alpha * b` over `names` (default: all floating-point tensors); the rest is a's.
+
+    >>> add({"w": torch.ones(1), "n": torch.tensor(3)}, {"w": torch.ones(1), "n": torch.tensor(4)}, alpha=2)
+    {'w': tensor([3.]), 'n': tensor(3)}
+    """
+    out = dict(a)
+    for k in a if names is None else names:
+        if a[k].is_floating_point():
+            out[k] = a[k] + alpha * b[k]
+    return out
 
 
 def square(a, names):
-    """Squared Euclidean norm of a state over `names`."""
+    """Squared Euclidean norm of a state over `names`, a scalar tensor."""
     return sum(a[k].square().sum() for k in names)
 
 
@@ -74,11 +85,14 @@ def parameters(task):
 
 
 def remaining_mean(state, leaving, weights, names):
-    """Weighted mean of the others, given that of all: `(state - sum w_u leaving_u) / (1 - sum w_u)` over `names`."""
-    for k, local in leaving.items():
-        state = add(state, local, -weights[k], names)
-    share = 1 - sum(weights[k] for k in leaving)
-    return {k: v / share if k in names else v for k, v in state.items()}
+    """Weighted mean of the others, given that of all: `(state - sum w_u leaving_u) / (1 - sum w_u)` over `names`.
+
+    leaving: `{client: State}`; weights: `{client: its weight in the mean of all}`.
+    """
+    for client, local in leaving.items():
+        state = add(state, local, -weights[client], names)
+    share = 1 - sum(weights[client] for client in leaving)
+    return state | {k: state[k] / share for k in names}
 
 
 # -- what a method asks for ------------------------------------------------------------------------------------------
@@ -99,21 +113,44 @@ def stored(task, trained, name, choice):
 
 def custom(task, **changes):
     """The task's recipe with those changes that are not None."""
-    return replace(task.recipe, **{k: v for k, v in changes.items() if v is not None})
+    given = {k: v for k, v in changes.items() if v is not None}
+    return replace(task.recipe, **given)
 
 
 # -- FedEraser -------------------------------------------------------------------------------------------------------
 
 def calibrate(update, direction, names):
-    """FedEraser, eq. 4: each tensor with the stored update's length and the new update's direction, 0 where that is 0.
+    """FedEraser (Liu et al. 2021), eq. 4: each tensor with the stored update's length and the new one's direction.
 
-    Buffers, which have no direction, are the new update's.
+    Zero where the new update is zero. Buffers, which have no direction, are the new update's.
+
+    >>> calibrate({"w": torch.tensor([2.0])}, {"w": torch.tensor([-0.5])}, ["w"])
+    {'w': tensor([-2.])}
     """
     out = dict(direction)
     for k in names:
         length = direction[k].norm()
-        out[k] = direction[k] * (update[k].norm() / length if length > 0 else 0.0)
+        factor = update[k].norm() / length if length > 0 else 0.0
+        out[k] = direction[k] * factor
     return out
+
+
+def recalibrated(task, state, t, jobs, updates, weights, share, per):
+    """The stored updates of round t calibrated by a short training from `state` (FedEraser, Algorithm 1).
+
+    Returns `(updates, their weights, the training's cost)`; per `average` there is one update, of weight 1.
+    """
+    recipe = custom(task, local_epochs=ceil(share * task.recipe.local_epochs))
+    local = one_round(task, jobs, state, phase="federaser", start=t - 1, recipe=recipe,
+                      schedule=task.settings["schedule"], keep_updates="all")
+    fresh = [local.updates[job.client] for job in jobs]
+    if per == "average":
+        updates = [average(updates, weights)]
+        fresh = [average(fresh, weights)]
+        weights = [1.0]
+    names = parameters(task)
+    calibrated = [calibrate(old, new, names) for old, new in zip(updates, fresh, strict=True)]
+    return calibrated, weights, local.cost
 
 
 @method("FedEraser", needs=("history",), recovery=False)
@@ -127,32 +164,29 @@ def federaser(task, trained, *, interval=1, share=0.5, per="client", recovery=Fa
     client_wise(task, "FedEraser")
     if per not in ("client", "average"):
         raise Bad(f"methods.FedEraser.per: {per!r} must be client or average")
-    past, names = stored(task, trained, "FedEraser", "all"), parameters(task)
-    touched = [t for t in past.rounds if set(task.targets) & set(past.clients(t))][::interval]
+    past = stored(task, trained, "FedEraser", "all")
+    targets = set(task.targets)
+    touched = [t for t in past.rounds if targets & set(past.clients(t))][::interval]
     now = trained.resume or Round(trained.state, then={"replay": 0})
     if not touched:
         yield now  # the targets never took part
     for t in touched:
         if t <= now.then["replay"]:
             continue
-        jobs = [j for j in task.jobs("retain", t) if j.client in past.clients(t)]
+        jobs = [job for job in task.jobs("retain", t) if job.client in past.clients(t)]
         if not jobs:
             raise Bad("methods.FedEraser: it needs every client's updates; set history: all")
-        total = sum(past.weight(t, j.client) for j in jobs)
-        weights = [past.weight(t, j.client) / total for j in jobs]
-        updates = [past.update(t, j.client) for j in jobs]
+        total = sum(past.weight(t, job.client) for job in jobs)
+        weights = [past.weight(t, job.client) / total for job in jobs]
+        updates = [past.update(t, job.client) for job in jobs]
         if t == touched[0]:
-            state, cost = past.before(t), Cost()  # holds nothing of the targets, so the stored updates are right
+            state = past.before(t)  # holds nothing of the targets, so the stored updates are right
+            cost = Cost()
         else:
-            recipe = custom(task, local_epochs=ceil(share * task.recipe.local_epochs))
-            local = one_round(task, jobs, now.state, phase="federaser", start=t - 1, recipe=recipe,
-                              schedule=task.settings["schedule"], keep_updates="all")
-            state, cost, fresh = now.state, local.cost, [local.updates[j.client] for j in jobs]
-            if per == "average":
-                updates, fresh, weights = [average(updates, weights)], [average(fresh, weights)], [1.0]
-            updates = [calibrate(u, d, names) for u, d in zip(updates, fresh, strict=True)]
-        for u, w in zip(updates, weights, strict=True):
-            state = add(state, u, w)
+            state = now.state
+            updates, weights, cost = recalibrated(task, state, t, jobs, updates, weights, share, per)
+        for update, weight in zip(updates, weights, strict=True):
+            state = add(state, update, weight)
         now = Round(state, cost, then={"replay": t})
         yield now
     if recovery:
@@ -162,7 +196,10 @@ def federaser(task, trained, *, interval=1, share=0.5, per="client", recovery=Fa
 # -- FUKD ------------------------------------------------------------------------------------------------------------
 
 def distillation(teacher, temperature):
-    """Loss of a student against a teacher: `T^2 KL(teacher || student)` of logits divided by T, batch mean."""
+    """Distillation (Hinton et al. 2015): `T^2 KL(teacher || student)` of logits divided by T, mean over the batch.
+
+    teacher: a frozen net; T: `temperature`. Labels are not looked at.
+    """
     def loss(model, x, y):
         with torch.no_grad():
             wanted = log_softmax(teacher(x) / temperature, 1)
@@ -179,31 +216,54 @@ def fukd(task, trained, *, lr=1e-4, momentum=0.9, epochs=3, temperature=3.0, bat
     Buffers are not subtracted.
     """
     client_wise(task, "FUKD")
-    past, names = stored(task, trained, "FUKD", "targets (or all)"), parameters(task)
-    state, leaving = trained.state, set(task.targets)
+    past = stored(task, trained, "FUKD", "targets (or all)")
+    leaving = set(task.targets)
     if len(past.rounds) < task.settings["rounds"]:
         raise Bad(f"methods.FUKD: {len(past.rounds)} of {task.settings['rounds']} rounds are stored; "
                   "set history: targets (or all)")
+    state = trained.state
     for t in past.rounds:
         for k in leaving & set(past.clients(t)):
-            state = add(state, past.update(t, k), -past.weight(t, k), names)
-    images = [c.val for k, c in enumerate(task.clients) if k not in leaving]
-    if not sum(map(len, images)):
+            state = add(state, past.update(t, k), -past.weight(t, k), parameters(task))
+    images = torch.cat([client.val for k, client in enumerate(task.clients) if k not in leaving])
+    if not len(images):
         raise Bad("methods.FUKD: it distils on validation images; set val_share above 0")
-    images = torch.cat(images)
+    no_labels = torch.zeros_like(images)
+    loss = distillation(task.frozen(trained.state), temperature)
     recipe = custom(task, lr=lr, momentum=momentum, local_epochs=epochs, batch_size=batch_size, weight_decay=0.0,
                     optimizer="sgd", keep_optimizer=False)
-    yield one_round(task, [server_job(images, torch.zeros_like(images))], state, phase="fukd", recipe=recipe,
-                    loss=distillation(task.frozen(trained.state), temperature), passes=1)
+    yield one_round(task, [server_job(images, no_labels)], state, phase="fukd", recipe=recipe, loss=loss, passes=1)
 
 
 # -- PGD -------------------------------------------------------------------------------------------------------------
 
 def ball(task, reference, names, draws, squared):
-    """Squared radius of PGD's ball: a third of the mean squared distance to random models (as its code has it), or
-    the square of a third of the mean distance (as its paper has it)."""
+    """Squared radius of PGD's ball (Halimi et al. 2022), from distances to `draws` random models.
+
+    squared: a third of the mean squared distance, as in the authors' code; else the square of a third of the mean
+    distance, as in the paper.
+    """
     far = [square(add(reference, task.init("pgd", i), -1.0), names) for i in range(draws)]
-    return sum(far) / draws / 3 if squared else (sum(d.sqrt() for d in far) / draws / 3) ** 2
+    if squared:
+        return sum(far) / draws / 3
+    return (sum(d.sqrt() for d in far) / draws / 3) ** 2
+
+
+def ball_step(reference, own, names, limit, distance, squared):
+    """PGD's `after_step`: back to the ball of squared radius `limit`, stop where far enough from the `own` model."""
+    @torch.no_grad()
+    def after_step(model, step):
+        live = dict(model.named_parameters())
+        far = square(add(live, reference, -1.0), names)
+        if far > limit:
+            shrink = (limit / far).sqrt()
+            for n, p in live.items():
+                p.copy_(reference[n] + shrink * (p - reference[n]))
+        moved = square(add(live, own, -1.0), names)
+        if not squared:
+            moved = moved.sqrt()
+        return moved > distance
+    return after_step
 
 
 @method("PGD", needs=("forget", "history", "target"))
@@ -215,32 +275,26 @@ def pgd(task, trained, *, lr=0.1, momentum=0.9, iterations=10, updates=5, distan
     squared: distance and radius are squared norms, as in the authors' code. Several targets: mean of their models.
     """
     client_wise(task, "PGD")
-    past, names = stored(task, trained, "PGD", "last (or all)"), parameters(task)
-    jobs, end = task.jobs("forget"), past.rounds[-1]
-    own, weights = ({j.client: f(j.client) for j in jobs} for f in (past.last, lambda k: past.weight(end, k)))
+    past = stored(task, trained, "PGD", "last (or all)")
+    names = parameters(task)
+    jobs = task.jobs("forget")
+    own = {job.client: past.last(job.client) for job in jobs}
+    weights = {job.client: past.weight(past.rounds[-1], job.client) for job in jobs}
     reference = remaining_mean(trained.state, own, weights, names)
     limit = ball(task, reference, names, draws, squared)
     recipe = custom(task, lr=lr, momentum=momentum, clip=clip, batch_size=batch_size, weight_decay=0.0,
                     optimizer="sgd", keep_optimizer=False)
-
-    def stay(k):
-        @torch.no_grad()
-        def after_step(model, step):
-            live = dict(model.named_parameters())
-            far = square(add(live, reference, -1.0), names)
-            if far > limit:
-                for n, p in live.items():
-                    p.copy_(reference[n] + (limit / far).sqrt() * (p - reference[n]))
-            moved = square(add(live, own[k], -1.0), names)
-            return (moved if squared else moved.sqrt()) > distance
-        return after_step
-
-    done = [one_round(task, [j._replace(steps=iterations * updates)], reference, phase="pgd", recipe=recipe,
-                      loss=lambda model, x, y: -cross_entropy(model(x), y), after_step=stay(j.client)) for j in jobs]
-    total = sum(len(j.indices) for j in jobs)
-    state = average([now.state for now in done], [len(j.indices) / total for j in jobs])
-    yield Round({k: state[k] if k in names else v for k, v in trained.state.items()},
-                sum((now.cost for now in done), Cost()))
+    states = []
+    cost = Cost()
+    for job in jobs:
+        after_step = ball_step(reference, own[job.client], names, limit, distance, squared)
+        limited = job._replace(steps=iterations * updates)
+        now = one_round(task, [limited], reference, phase="pgd", recipe=recipe, loss=ascent, after_step=after_step)
+        states.append(now.state)
+        cost += now.cost
+    total = sum(len(job.indices) for job in jobs)
+    mean = average(states, [len(job.indices) / total for job in jobs])
+    yield Round(trained.state | {k: mean[k] for k in names}, cost)
 
 
 # -- MoDE ------------------------------------------------------------------------------------------------------------
@@ -248,11 +302,19 @@ def pgd(task, trained, *, lr=0.1, momentum=0.9, iterations=10, updates=5, distan
 @torch.no_grad()
 def guided(task, phi):
     """Jobs over all data in which what is to be forgotten carries the labels that `phi` gives it."""
-    labels, forget = task.y.clone(), task.indices("forget")
+    labels = task.y.clone()
     net = task.load(phi)
-    for part in forget.split(512):
-        labels[part] = net(task.inputs(task.x[part], marked=task.marks(part))).argmax(1)
-    return [j._replace(labels=labels[j.indices]) for j in task.jobs("full")]
+    for part in task.indices("forget").split(512):
+        images = task.inputs(task.x[part], marked=task.marks(part))
+        labels[part] = net(images).argmax(1)
+    return [job._replace(labels=labels[job.indices]) for job in task.jobs("full")]
+
+
+def labelling_cost(task):
+    """What phi's labelling costs: it is sent to the targets, which pass their data forward once."""
+    targets = task.jobs("forget")
+    samples = sum(len(job.indices) for job in targets)
+    return Cost(BYTES * task.parameters * len(targets), task.flops[0] * samples)
 
 
 @method("MoDE", needs=("forget", "target"))
@@ -265,21 +327,22 @@ def mode(task, trained, *, lr=0.005, lr_phi=0.1, rounds=3, degrade=2, weight=0.4
     """
     if weight_of not in ("theta", "phi"):
         raise Bad(f"methods.MoDE.weight_of: {weight_of!r} must be theta or phi")
-    theta, phi = trained.state, task.init("mode")
+    theta = trained.state
+    phi = task.init("mode")
     keep = weight if weight_of == "theta" else 1 - weight
-    teach = fedavg(task, "retain", phi, phase="mode phi", recipe=custom(task, lr=lr_phi))
-    asked = task.jobs("forget")
-    labelling = Cost(BYTES * task.parameters * len(asked), task.flops[0] * sum(len(j.indices) for j in asked))
+    training_of_phi = fedavg(task, "retain", phi, phase="mode phi", recipe=custom(task, lr=lr_phi))
     yield Round(theta)
     for r in range(1, rounds + 1):
         cost = Cost()
         if r <= degrade:
-            now = next(teach)
-            phi, cost = now.state, now.cost
+            now = next(training_of_phi)
+            phi = now.state
+            cost += now.cost
             theta = average([theta, phi], [keep, 1 - keep])
         if guide:
             now = one_round(task, guided(task, phi), theta, phase="mode", start=r - 1, recipe=custom(task, lr=lr))
-            theta, cost = now.state, cost + now.cost + labelling
+            theta = now.state
+            cost += now.cost + labelling_cost(task)
         yield Round(theta, cost)
 
 
@@ -287,39 +350,72 @@ def mode(task, trained, *, lr=0.005, lr_phi=0.1, rounds=3, degrade=2, weight=0.4
 
 def fusable(model):
     """Names of the weights that FCU fuses: those of convolutions, linear layers and attention's joint projection."""
-    kinds = ((nn.Conv2d, "weight"), (nn.Linear, "weight"), (nn.MultiheadAttention, "in_proj_weight"))
-    return {f"{path}.{name}" for path, m in model.named_modules() for kind, name in kinds if isinstance(m, kind)}
+    names = set()
+    for path, module in model.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            names.add(f"{path}.weight")
+        elif isinstance(module, nn.MultiheadAttention):
+            names.add(f"{path}.in_proj_weight")
+    return names
+
+
+def as_matrix(weight):
+    """A weight as FCU transforms it: a convolution's `[out, in, kh, kw]` becomes `[in * kh, kw * out]`."""
+    if weight.dim() != 4:
+        return weight
+    out, inputs, height, width = weight.shape
+    return weight.permute(1, 2, 3, 0).reshape(inputs * height, width * out)
+
+
+def as_weight(matrix, shape):
+    """The inverse of `as_matrix`."""
+    if len(shape) != 4:
+        return matrix
+    out, inputs, height, width = shape
+    return matrix.reshape(inputs, height, width, out).permute(3, 0, 1, 2)
+
+
+def low_frequencies(shape, ratio, device):
+    """Where a transform of that shape holds low frequencies: a centred box, `ratio` of each side; bool `[n, m]`."""
+    if ratio <= 0:
+        return torch.zeros(shape, dtype=torch.bool, device=device)
+    rows, columns = (2 * (torch.fft.fftfreq(n, device=device) * n).abs() <= ratio * n for n in shape)
+    return rows[:, None] & columns
 
 
 def fuse(theta, pre, ratio, fusion="paper"):
-    """FCU, frequency-guided fusion of two weights of one shape.
+    """FCU (Deng et al. 2024), frequency-guided fusion of two weights of one shape.
 
     `paper`: low-frequency amplitude of `pre`, high-frequency amplitude and phase of `theta`; `code`, as in the
     authors': the other way round. ratio: side of the centred box of low frequencies, as a share of each side.
     """
     if fusion == "code":
         theta, pre = pre, theta
-
-    def flat(w):
-        return w.permute(1, 2, 3, 0).reshape(w.shape[1] * w.shape[2], -1) if w.dim() == 4 else w
-    a, b = torch.fft.fft2(flat(theta)), torch.fft.fft2(flat(pre))
-    low = [2 * (torch.fft.fftfreq(n, device=theta.device) * n).abs() <= ratio * n for n in a.shape]  # symmetric
-    box = (low[0][:, None] & low[1]) if ratio > 0 else torch.zeros_like(a, dtype=torch.bool)
-    out = torch.fft.ifft2(torch.polar(torch.where(box, b.abs(), a.abs()), a.angle())).real
-    if theta.dim() == 4:
-        n, c, h, w = theta.shape
-        out = out.reshape(c, h, w, n).permute(3, 0, 1, 2)
-    return out.to(theta.dtype)
+    a = torch.fft.fft2(as_matrix(theta))
+    b = torch.fft.fft2(as_matrix(pre))
+    low = low_frequencies(a.shape, ratio, a.device)
+    amplitude = torch.where(low, b.abs(), a.abs())
+    fused = torch.fft.ifft2(torch.polar(amplitude, a.angle())).real
+    return as_weight(fused, theta.shape).to(theta.dtype)
 
 
 def contrast(pre, down, temperature):
-    """FCU's loss: features should look like those of `down` and unlike those of `pre`; cosine similarity over T."""
+    """FCU's loss (Deng et al. 2024): features like those of `down` and unlike those of `pre`, two frozen nets.
+
+    Cross-entropy of the two cosine similarities divided by the temperature. Labels are not looked at.
+    """
+    def vector(net, x):
+        _, penultimate = features(net, x)
+        return penultimate.flatten(1)
+
     def loss(model, x, y):
-        z = features(model, x)[1].flatten(1)
+        z = vector(model, x)
         with torch.no_grad():
-            others = [features(net, x)[1].flatten(1) for net in (pre, down)]
-        scores = torch.stack([cosine_similarity(z, other) for other in others], 1) / temperature
-        return cross_entropy(scores, torch.ones(len(z), dtype=torch.long, device=z.device))
+            unwanted = vector(pre, x)
+            wanted = vector(down, x)
+        scores = torch.stack([cosine_similarity(z, unwanted), cosine_similarity(z, wanted)], 1) / temperature
+        choice = torch.ones(len(z), dtype=torch.long, device=z.device)
+        return cross_entropy(scores, choice)
     return loss
 
 
@@ -334,19 +430,25 @@ def fcu(task, trained, *, lr=0.01, iterations=20, interval=10, low_freq=0.9, tem
     """
     if fusion not in ("paper", "code"):
         raise Bad(f"methods.FCU.fusion: {fusion!r} must be paper or code")
-    fused, down = fusable(task.model), task.frozen(task.init("fcu", 0))
+    fused = fusable(task.model)
+    pre = task.frozen(trained.state)
+    down = task.frozen(task.init("fcu", 0))
 
     @torch.no_grad()
     def after_step(model, step):
         if step % interval and step != iterations:
             return
         for k, v in model.state_dict().items():
-            v.copy_(fuse(v, trained.state[k], low_freq, fusion) if k in fused else trained.state[k])
+            old = trained.state[k]
+            v.copy_(fuse(v, old, low_freq, fusion) if k in fused else old)
         if redraw:
             down.load_state_dict(task.init("fcu", step % iterations))  # the next client begins with the first
 
     recipe = custom(task, lr=lr, beta2=beta2, weight_decay=weight_decay, batch_size=batch_size, momentum=0.9,
                     optimizer="adam", keep_optimizer=False)
-    jobs = [j._replace(steps=iterations, labels=torch.zeros_like(j.indices)) for j in task.jobs("forget")]
+    jobs = []
+    for job in task.jobs("forget"):
+        no_labels = torch.zeros_like(job.indices)
+        jobs.append(job._replace(steps=iterations, labels=no_labels))
     yield one_round(task, jobs, trained.state, phase="fcu", recipe=recipe, passes=2, after_step=after_step,
-                    loss=contrast(task.frozen(trained.state), down, temperature))
+                    loss=contrast(pre, down, temperature))

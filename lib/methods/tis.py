@@ -3,9 +3,9 @@ import hashlib
 import time
 
 import torch
-from torch.nn.functional import cross_entropy
 
 from ..errors import Bad, nearest
+from ..fl.gradients import mean_gradient
 from ..fl.rounds import BYTES, Cost, Round
 from . import method
 from .curvature import diagonals, mean, random_like, select, tis
@@ -15,17 +15,22 @@ SCORES = ("tis", "forget", "shift")
 
 
 def client_diagonals(task, state, kind="ggn", path="auto"):
-    """What the clients send, `(sums, counts)`: curvature summed over each client's retained and forget data (TIS, 5).
+    """What the clients send (TIS, 5, eq. 29): curvature summed over each client's retained and forget data.
 
-    Groups are `2 * client` for retained and `2 * client + 1` for forget data, all from one pass.
+    Returns `({group: State of sums}, {group: number of samples})` from one pass; groups are `2 * client` for retained
+    and `2 * client + 1` for forget data. Bad where `kind` is none of KINDS.
     """
     if kind not in KINDS:
         raise Bad(f"curvature: {kind!r} is not known; {nearest(kind, KINDS, 'curvature')}")
-    parts = [(2 * k + f, part) for k, c in enumerate(task.clients) for f, part in enumerate(c[:2]) if len(part)]
-    indices, groups = torch.cat([p for _, p in parts]), torch.cat([torch.full((len(p),), g) for g, p in parts])
+    indices, groups = [], []
+    for k, client in enumerate(task.clients):
+        for group, part in ((2 * k, client.retain), (2 * k + 1, client.forget)):
+            indices.append(part)
+            groups.append(torch.full((len(part),), group))
+    indices, groups = torch.cat(indices), torch.cat(groups)
 
-    def inputs(index):
-        chosen = indices[index]
+    def inputs(positions):
+        chosen = indices[positions]
         return task.inputs(task.x[chosen], marked=task.marks(chosen))
 
     return diagonals(task.load(state), inputs, task.y[indices], groups, kind=KINDS[kind], path=path,
@@ -33,23 +38,30 @@ def client_diagonals(task, state, kind="ggn", path="auto"):
 
 
 def aggregate(sums, counts):
-    """The server's two diagonals, of the mean loss over all and over the forget data (TIS, eqs. 29 and 30)."""
-    forget = [g for g in sums if g % 2]
+    """The server's two diagonals `{"all": h, "forget": h'}`, of the mean loss over all and over the forget data (TIS,
+    eq. 30). Bad where no client has anything to be forgotten.
+    """
+    forget = [group for group in sums if group % 2]
     if not forget:
         raise Bad("forget: no client has data to be forgotten, so there is no target to score parameters for")
     return {"all": mean(sums, counts), "forget": mean(sums, counts, forget)}
 
 
 def compute_curvature(task, state, kind="ggn", path="auto"):
-    """`({"all": h, "forget": h'}, cost)`. Every client sends a diagonal for each of its two data sets that is not
-    empty; a column of the curvature's square root costs what a backward pass costs, and the exact one has as many as
-    there are classes."""
+    """The curvature that the score is made of, and its cost: `({"all": h, "forget": h'}, cost)` (TIS, 5).
+
+    Every client sends a diagonal for each of its two data sets that is not empty. A column of the curvature's square
+    root costs what a backward pass costs, and the exact one has as many as there are classes.
+    """
     begin = time.perf_counter()
     sums, counts = client_diagonals(task, state, kind, path)
-    forward, both = task.flops
-    flops = sum(counts.values()) * (forward + (1 if kind == "ggn_mc" else task.classes) * (both - forward))
     found = aggregate(sums, counts)
-    return found, Cost(BYTES * task.parameters * len(sums), flops, time.perf_counter() - begin)
+    seconds = time.perf_counter() - begin
+    forward, both = task.flops
+    columns = 1 if kind == "ggn_mc" else task.classes
+    flops = sum(counts.values()) * (forward + columns * (both - forward))
+    sent = BYTES * task.parameters * len(sums)
+    return found, Cost(sent, flops, seconds)
 
 
 def curvature_of(task, state, kind="ggn", path="auto", make=compute_curvature):
@@ -64,30 +76,56 @@ def curvature_of(task, state, kind="ggn", path="auto", make=compute_curvature):
 
 
 def scores(task, state, kind="ggn", path="auto", score="tis"):
-    """Each entry's score, and what it cost. `tis`: (h'/h)^2 (TIS, eq. 22); `forget`: h' alone; `shift`: g^2 / h, the
-    term of the Fisher information that comes from the mean's moving, which the paper leaves out."""
+    """Each entry's score and what it cost, `(State, Cost)` (TIS, eq. 28).
+
+    score: `tis`, (h'/h)^2; `forget`, h' alone; `shift`, g^2 / h, the term of the Fisher information that comes from
+    the mean's moving, which the paper leaves out. kind: of curvature, a key of KINDS; path: see `diagonals`.
+    """
     if score not in SCORES:
         raise Bad(f"score: {score!r} is not known; {nearest(score, SCORES, 'score')}")
     h, cost = curvature_of(task, state, kind, path)
-    if score == "shift":
-        begin, net, indices = time.perf_counter(), task.load(state), task.indices("forget")
-        loss = sum(cross_entropy(net(x), y, reduction="sum") for x, y in task.batches(indices)) / len(indices)
-        names, params = zip(*net.named_parameters())
-        gradient = dict(zip(names, torch.autograd.grad(loss, params)))
-        sent = BYTES * task.parameters * len(task.targets)
-        cost += Cost(sent, len(indices) * task.flops[1], time.perf_counter() - begin)
-        return {k: torch.where(v > 0, gradient[k] ** 2 / torch.where(v > 0, v, 1), 0)
-                for k, v in h["all"].items()}, cost
-    return (tis(h["forget"], h["all"]) if score == "tis" else h["forget"]), cost
+    if score == "tis":
+        return tis(h["forget"], h["all"]), cost
+    if score == "forget":
+        return h["forget"], cost
+    gradient, more = forget_gradient(task, state)
+    return shift(gradient, h["all"]), cost + more
+
+
+def forget_gradient(task, state):
+    """The gradient of the mean loss over the forget data, which every target sends, and its cost."""
+    begin = time.perf_counter()
+    indices = task.indices("forget")
+    gradient = mean_gradient(task.load(state), task.batches(indices), len(indices))
+    seconds = time.perf_counter() - begin
+    sent = BYTES * task.parameters * len(task.targets)
+    return gradient, Cost(sent, len(indices) * task.flops[1], seconds)
+
+
+def shift(gradient, h):
+    """Score g^2 / h of each entry; 0 where h <= 0.
+
+    >>> shift({"w": torch.tensor([3.0, 3.0])}, {"w": torch.tensor([2.0, 0.0])})
+    {'w': tensor([4.5000, 0.0000])}
+    """
+    out = {}
+    for k, v in h.items():
+        defined = v > 0
+        out[k] = torch.where(defined, gradient[k] ** 2 / torch.where(defined, v, 1), 0)
+    return out
 
 
 def put_back(trained, masks, reset):
-    """The trained state with the masked entries at zero, or at their values before training."""
+    """The trained state with the masked entries at zero (`reset="zero"`), or at their values before training ("init").
+
+    masks: State of bool. Bad where `reset` is neither.
+    """
     if reset not in ("zero", "init"):
         raise Bad(f"reset: {reset!r} is not known; choose zero (the authors' code) or init (the paper's text)")
     new = dict(trained.state)
     for k, mask in masks.items():
-        new[k] = torch.where(mask, trained.init[k] if reset == "init" else torch.zeros_like(new[k]), new[k])
+        fresh = trained.init[k] if reset == "init" else torch.zeros_like(new[k])
+        new[k] = torch.where(mask, fresh, new[k])
     return new
 
 
@@ -99,7 +137,8 @@ def reset_round(task, trained, gamma, reset, curvature, path, score="tis", draw=
     if draw is not None:
         masks = random_like(masks, task.rng("random-reset", draw))
     state = put_back(trained, masks, reset)
-    return Round(state, cost + Cost(seconds=time.perf_counter() - begin), masks)
+    cost += Cost(seconds=time.perf_counter() - begin)
+    return Round(state, cost, masks)
 
 
 def trim(task, now, lr):
@@ -128,8 +167,10 @@ def random_reset(task, trained, *, gamma=30.0, reset="zero", curvature="ggn", pa
 
 @method("TIS-Reset+TRIM", needs=("forget", "target"), also={("reset", "init"): "init"})
 def tis_reset_trim(task, trained, *, gamma=30.0, reset="zero", curvature="ggn", path="auto", score="tis", lr=None):
-    """TIS Reset, then the remaining clients train the reset entries alone (TIS, appendix 2); BatchNorm's statistics
-    move on, as in the authors' code. lr: None is the recipe's."""
+    """TIS Reset, then the remaining clients train the reset entries alone (TIS, appendix 2).
+
+    BatchNorm's statistics move on, as in the authors' code. lr: None is the recipe's; the rest as in TIS-Reset.
+    """
     yield trim(task, reset_round(task, trained, gamma, reset, curvature, path, score), lr)
 
 

@@ -229,3 +229,23 @@ def test_uint8_images_are_normalised(task):
                  clients=(Client(torch.arange(4), torch.empty(0, dtype=torch.long), torch.empty(0, dtype=torch.long)),))
     assert torch.allclose(u8.inputs(u8.x), torch.tensor(2.0, dtype=torch.float64))
     assert (u8.x == 255).all()
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_an_optimiser_that_lives_on_keeps_its_tensors_where_a_captured_graph_looks(task, optimizer):
+    recipe = replace(task.recipe, momentum=0.9, optimizer=optimizer)
+    work, job = Worker(task, recipe), task.jobs("full")[0]
+    work.train(task.init("a"), job, task.rng("a"), 0.1)
+    extra, places = work.extra(), {k: v.data_ptr() for k, v in work.buffers().items()}
+    work.reset(task.init("a"), 0.1, extra)
+    assert places and {k: v.data_ptr() for k, v in work.buffers().items()} == places
+    assert all(torch.equal(v, extra[k]) for k, v in work.buffers().items())
+    work.reset(task.init("a"), 0.1)
+    assert not any(v.any() for v in work.buffers().values())
+
+
+def test_a_client_without_data_trains_nothing(task):
+    for steps in (None, 3):
+        job = lib.Job(0, torch.empty(0, dtype=torch.long), steps=steps)
+        seen, state = Worker(task, task.recipe).train(task.init("a"), job, task.rng("a"), 0.1)
+        assert seen == 0 and same(state, task.init("a"))

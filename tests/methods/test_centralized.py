@@ -168,7 +168,7 @@ def test_clipping_bounds_the_ascent_and_not_the_fine_tuning(task, trained):
 # -- BadT ------------------------------------------------------------------------------------------------------------
 
 def test_teaching_loss_is_zero_for_the_good_teacher_itself(task, trained):
-    good, bad = c.teacher(task, trained.state), c.teacher(task, task.init("bad teacher"))
+    good, bad = task.frozen(trained.state), task.frozen(task.init("bad teacher"))
     x, flag = task.inputs(task.x[:8]), torch.zeros(8, dtype=torch.long)
     loss = c.teaching_loss(good, bad, 1.0)
     assert float(loss(good, x, flag)) == pytest.approx(0, abs=1e-12)
@@ -177,8 +177,8 @@ def test_teaching_loss_is_zero_for_the_good_teacher_itself(task, trained):
 
 
 def test_teaching_loss_is_the_mean_divergence_from_the_right_teacher(task, trained):
-    good, bad = c.teacher(task, trained.state), c.teacher(task, task.init("bad teacher"))
-    student = c.teacher(task, task.init("student"))
+    good, bad = task.frozen(trained.state), task.frozen(task.init("bad teacher"))
+    student = task.frozen(task.init("student"))
     x, flag, t = task.inputs(task.x[:6]), torch.tensor([0, 1, 1, 0, 1, 0]), 2.0
     p = torch.stack([(bad if f else good)(x)[i].div(t).softmax(0) for i, f in enumerate(flag)])
     q = (student(x) / t).softmax(1)
@@ -187,8 +187,8 @@ def test_teaching_loss_is_the_mean_divergence_from_the_right_teacher(task, train
 
 
 def test_a_high_temperature_teaches_uniform_targets(task, trained):
-    good, bad = c.teacher(task, trained.state), c.teacher(task, task.init("bad teacher"))
-    flat = c.teacher(task, {k: torch.zeros_like(v) for k, v in trained.state.items()})
+    good, bad = task.frozen(trained.state), task.frozen(task.init("bad teacher"))
+    flat = task.frozen({k: torch.zeros_like(v) for k, v in trained.state.items()})
     x, flag = task.inputs(task.x[:8]), torch.zeros(8, dtype=torch.long)
     assert float(c.teaching_loss(good, bad, 1e6)(flat, x, flag)) < 1e-9 < float(
         c.teaching_loss(good, bad, 1.0)(flat, x, flag))
@@ -196,12 +196,12 @@ def test_a_high_temperature_teaches_uniform_targets(task, trained):
 
 def test_students_come_to_the_bad_teacher_on_forget_data_and_stay_near_the_good_one_elsewhere(task, trained):
     now = stream(task, trained, "BadT", 6, lr=1e-3)
-    good, bad = c.teacher(task, trained.state), c.teacher(task, task.init("bad teacher"))
+    good, bad = task.frozen(trained.state), task.frozen(task.init("bad teacher"))
     loss = c.teaching_loss(good, bad, 1.0)
     x = {w: task.inputs(task.x[task.indices(w)]) for w in ("forget", "retain")}
 
     def far(state, which, flag):
-        return float(loss(c.teacher(task, state), x[which], torch.full((len(x[which]),), flag)))
+        return float(loss(task.frozen(state), x[which], torch.full((len(x[which]),), flag)))
     assert far(now[-1].state, "forget", 1) < 0.7 * far(now[0].state, "forget", 1)
     assert far(now[-1].state, "retain", 0) < 0.5 * far(now[-1].state, "retain", 1)
 
@@ -256,7 +256,7 @@ def test_the_penalty_ends_and_a_resumed_run_is_the_same(task, trained):
 # -- SSD -------------------------------------------------------------------------------------------------------------
 
 def test_importance_is_the_mean_square_of_batch_gradients(task, trained):
-    net, total, batches = c.teacher(task, trained.state).requires_grad_(True), 0, 0
+    net, total, batches = task.frozen(trained.state).requires_grad_(True), 0, 0
     for part in task.indices("forget").split(task.recipe.batch_size):
         net.zero_grad()
         cross_entropy(net(task.inputs(task.x[part])), task.y[part]).backward()
@@ -307,7 +307,7 @@ def test_the_mask_has_exactly_the_share_of_largest_gradients(task, trained, shar
     mask = c.saliency_mask(task, trained.state, share)
     flat = torch.cat([m.flatten() for m in mask.values()])
     assert int(flat.sum()) == int(share * task.parameters)
-    net, forget = c.teacher(task, trained.state).requires_grad_(True), task.indices("forget")
+    net, forget = task.frozen(trained.state).requires_grad_(True), task.indices("forget")
     cross_entropy(net(task.inputs(task.x[forget])), task.y[forget]).backward()
     g = torch.cat([p.grad.flatten() for p in net.parameters()]).abs()
     if 0 < share < 1:
