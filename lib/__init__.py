@@ -6,11 +6,12 @@ from importlib import import_module
 
 _HOME = {
     "errors": "Bad",
+    "extensions": "extend",
     "files": "runs_root",
     "fl.backdoor": "add_trigger",
-    "fl.data": "Data load",
+    "fl.data": "Data dataset load",
     "fl.history": "History Trained",
-    "fl.models": "build features first_layer",
+    "fl.models": "build features first_layer model",
     "fl.partitions": "partition",
     "fl.rng": "generator",
     "fl.rounds": "Cost Round average fedavg learning_rate one_round server_job",
