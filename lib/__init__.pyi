@@ -2,14 +2,15 @@
 
 # what may be said, and where things are
 from .errors import Bad as Bad
+from .extensions import extend as extend
 from .files import runs_root as runs_root
 from .settings import KEYS as KEYS, check as check, complete as complete
 
 # federated learning: the only loop
 from .fl.backdoor import add_trigger as add_trigger
-from .fl.data import Data as Data, load as load
+from .fl.data import Data as Data, dataset as dataset, load as load
 from .fl.history import History as History, Trained as Trained
-from .fl.models import build as build, features as features, first_layer as first_layer
+from .fl.models import build as build, features as features, first_layer as first_layer, model as model
 from .fl.partitions import partition as partition
 from .fl.rng import generator as generator
 from .fl.rounds import (
