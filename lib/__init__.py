@@ -19,6 +19,7 @@ _HOME = {
     "methods.ablation": "PERTURBATIONS choose",
     "methods.curvature": "select",
     "methods.tis": "put_back scores",
+    "metrics": "metric",
     "metrics.evaluate": "evaluate mia average_gap predict accuracy losses backdoor",
     "metrics.tis": "measure measure_all relative attack_nn attack_logistic target_classes headline best "
                    "at_level",

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from .errors import Bad, nearest
 from .files import ROOT
+from .words import MEASURES
 
 Key = namedtuple("Key", "kind default allowed meaning")     # kind?: may be null; allowed: (choices) or [low, high]
 INF = float("inf")
@@ -80,6 +81,7 @@ KEYS = {name: Key(*row) for name, row in {
     "cuda_graphs": ("bool", True, None, "capture the training step as a CUDA graph (GPU only)"),
     "mia_draws": ("int", 10, [1, 1000], "test subsamples averaged in the membership attack"),
     "methods": ("methods", {}, None, "method: {its arguments}"),
+    "metrics": ("names", [], None, "metrics of one's own that are measured too, see @lib.metric"),
     # keys of single notebooks
     "gammas": ("floats", [30], [0, 100], "shares of the information to reset, in percent (07, 08, 09)"),
     "reset": ("str", "zero", ("zero", "init"), "reset entries to zero, or to their initial values (07, 08, 09)"),
@@ -250,6 +252,8 @@ def check(settings, source="settings"):
         for wrong, words in RULES:
             if wrong(complete(flat)):
                 raise Bad(f"{where}: {words}")
+        for metric in flat.get("metrics", []):
+            MEASURES.find(metric, f"{where}.metrics")
         if known is not None:
             for key in ("methods", "ablations"):
                 _methods(f"{where}.{key}", flat.get(key, {}), known)

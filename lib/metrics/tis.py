@@ -3,7 +3,7 @@ import numpy as np
 import torch
 
 from ..errors import Bad
-from .evaluate import accuracy, backdoor, logistic, losses, mia, predict
+from .evaluate import accuracy, backdoor, logistic, losses, measured, mia, predict
 
 ATTACKS = {"tis_nn": "mia_tis_nn", "tis_logistic": "mia_tis_logistic", "logistic": "mia"}
 NFS = {"nfs_target": "target_acc", "nfs_mia": "mia_acc", "nfs_mia_nn": "mia_tis_nn",
@@ -38,6 +38,7 @@ def measure(task, state):
         out["rest_acc"] = accuracy(logits[~theirs], labels[~theirs])
     if task.poison_label is not None:
         out |= backdoor(task, state)
+    out |= measured(task, state)
     return out, losses(own, task.y[indices]), losses(logits, labels)
 
 
