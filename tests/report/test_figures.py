@@ -12,7 +12,7 @@ from matplotlib.colors import to_rgb
 
 from lib import files, words
 from lib.errors import Bad
-from lib.report import figures, pictures, rows, style
+from lib.report import figures, papers, pictures, rows, style, tables
 
 METHODS = ("Retrain", "FT", "NoT")
 COLORS = {name: row.color for name, row in words.METHODS.items()}
@@ -211,3 +211,27 @@ def test_saved_figures_are_small_and_the_same_bytes(tmp_path, monkeypatch):
     assert path.read_bytes() == first
     assert len(first) < 100_000 and b"matplotlib" not in first.lower()
     assert [p.name for p in path.parent.iterdir()] == ["02_curves.png"]
+
+
+@pytest.mark.parametrize("methods", [("Retrain", "NoT"), ("Retrain", "Mine"), ("Retrain", "Original", "FT")])
+def test_figures_and_tables_work_with_the_methods_that_are_there(methods):
+    df = frame()
+    df = df.assign(method=df["method"].replace("FT", [m for m in methods if m != "Retrain"][-1]))
+    df = df[df["method"].isin(methods)]
+    df = df.drop_duplicates(rows.KEY)
+    figures.versus_retrain(df)
+    figures.curves(df)
+    figures.gap_bars(df, "not_table1")
+    tables.show(df)
+    tables.show(papers.compare(df, "not_table1"))
+    tables.show_access({m: dict.fromkeys(tables.NEEDS, False) for m in methods}, df)
+    tables.beside(df, "not_table1", ["mia"])
+
+
+def test_a_figure_without_what_it_compares_says_so():
+    df = frame()
+    with pytest.raises(Bad, match="no method beside Retrain"):
+        figures.versus_retrain(df[df["method"] == "Retrain"])
+    with pytest.raises(Bad, match="no rows with stop 'oracle'"):
+        figures.versus_retrain(df[(df["method"] != "Retrain") & (df["metric"] != "avg_gap")])
+    assert not [x for x in figures.curves(df[df["method"] == "NoT"], "mia").axes[0].lines if x.get_linestyle() == "--"]

@@ -79,6 +79,31 @@ def test_without_retrain_there_is_neither_gap_nor_oracle():
     assert set(df.stop) == {"curve", "last"} and "avg_gap" not in set(df.metric)
 
 
+def test_one_verb_takes_runs_and_plain_records_alike():
+    plain = {"setting": "toy", "method": "NoT", "seed": 0, "metric": "nta", "value": 0.9, "variant": {"gamma": 30.0},
+             "label": "NoT/thirty"}
+    both = table_of([run("Retrain", RETRAIN), run("NoT", NOT), plain])
+    apart = [table_of([run("Retrain", RETRAIN), run("NoT", NOT)]), table_of([plain])]
+    pd.testing.assert_frame_equal(both, rows.check(pd.concat(apart)))
+    assert value(both, metric="nta", variant="gamma=30", stop="last", round=0) == 0.9
+    again = rows.rows(both.to_dict("records"), profile="quick", notebook="02")      # rows are records
+    pd.testing.assert_frame_equal(again, both)
+
+
+def test_the_papers_table_is_one_word_or_one_a_setting():
+    records = [run("Retrain", RETRAIN), run("Retrain", RETRAIN, setting="other")]
+    assert set(table_of(records, table="not_table1")["table"]) == {"not_table1"}
+    df = table_of(records, table={"other": "not_table2"})
+    assert dict(zip(df["setting"], df["table"])) == {"toy": "", "other": "not_table2"}
+    own = run("Retrain", RETRAIN, table="not_table3")       # what a record says itself counts
+    assert set(table_of([own], table="not_table1")["table"]) == {"not_table3"}
+
+
+def test_a_run_without_a_curve_is_named():
+    with pytest.raises(Bad, match="run toy/NoT, seed 0: no evaluated round"):
+        table_of([run("NoT", [])])
+
+
 def test_several_retrains_the_plain_one_is_the_reference():
     other = run("Retrain", [point(10, 0, 0, 0, 0)], variant={"init": "same"})
     df = table_of([other, run("Retrain", RETRAIN), run("NoT", NOT)])
