@@ -44,6 +44,7 @@ from .methods.curvature import select as select
 from .methods.tis import put_back as put_back, scores as scores
 
 # what is measured
+from .metrics import metric as metric
 from .metrics.evaluate import (
     accuracy as accuracy,
     average_gap as average_gap,

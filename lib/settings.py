@@ -15,6 +15,7 @@ from .registry import DATASETS, METHODS, MODELS, PARTITIONS, REQUIRED, arguments
 from .signatures import SIGNATURES
 from .values import (Concentration, Count, Momentum, NotNegative, Percent, Range, Rate, Schedule, Share, Side, Small,
                      Whole, Width, misfit, misfit_with_nearest)
+from .words import MEASURES
 
 
 class Key(NamedTuple):
@@ -93,6 +94,7 @@ KEYS = {
     "cuda_graphs": Key(bool, True, "capture the training step as a CUDA graph (GPU only)"),
     "mia_draws": Key(Repeats, 10, "test subsamples averaged in the membership attack"),
     "methods": Key(Methods, {}, "method: {its arguments}"),
+    "metrics": Key(list[str], [], "metrics of one's own that are measured too, see @lib.metric"),
     # keys of single notebooks
     "gammas": Key(list[Percent], [30], "shares of the information to reset, in percent (07, 08, 09)"),
     "reset": Key(Literal["zero", "init"], "zero", "reset entries to zero, or to their initial values (07, 08, 09)"),
@@ -223,6 +225,8 @@ def check(settings, source="settings"):
         for wrong, sentence in RULES:
             if wrong(complete(flat)):
                 raise Bad(f"{where}: {sentence}")
+        for metric in flat.get("metrics", []):
+            MEASURES.find(metric, f"{where}.metrics")
         for key in ("methods", "ablations"):
             _check_methods(flat.get(key, {}), f"{where}.{key}")
     return settings
