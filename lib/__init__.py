@@ -23,15 +23,17 @@ _HOME = {
     "metrics.tis": "measure measure_all relative attack_nn attack_logistic target_classes headline best "
                    "at_level",
     "report.ablations": "labelled race strength tensors growth",
-    "report.claims": "claim show_claims save_claims merge_claims",
+    "report.claims": "claim judge show_claims save_claims merge_claims",
     "report.figures": "curves training_curves versus_retrain gap_bars tradeoff lines",
+    "report.numbers": "number",
     "report.papers": "paper_table compare",
     "report.pictures": "clients_at_a_glance images",
     "report.rows": "to_rows rows save_results load_results option",
     "report.style": "style color save_figure",
-    "report.summary": "summary cost_ratio differences by_seed each_run rounds_to_retrain",
-    "report.tables": "show show_access number",
-    "report.theory": "study_table pick bound_table normalised profiles flows contents recovered "
+    "report.summary": "summary cost_ratio differences gap_over by_seed each_run pick "
+                      "rounds_to_retrain",
+    "report.tables": "show show_access",
+    "report.theory": "study_table bound_table normalised profiles flows contents recovered "
                      "activations_moved variations",
     "runs.code": "code_hash",
     "runs.needs": "access_table derive_needs",

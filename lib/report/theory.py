@@ -17,21 +17,6 @@ def study_table(records, **common):
     return to_table([{k: v for k, v in r.items() if k != "label"} for r in records], UNITS, **common)
 
 
-# ---------------------------------------------------------------- reading the rows
-
-def pick(table, metric, **wanted):
-    """Values of one metric where columns, or words in `variant`, are as wanted; indexed by (setting, seed, method)
-    and by the other words."""
-    part = table[table["metric"] == metric]
-    for key, value in wanted.items():
-        have = part[key] if key in part else option(part, key)
-        part = part[have == value]
-    other = [k for k in ("layer", "place", "when", "to", "spectrum", "init", "beta", "change", "width", "kind", "tensor", "at",
-                         "quantile") if k not in wanted and part["variant"].str.contains(rf"(?:^|;){k}=").any()]
-    part = part.assign(**{k: option(part, k) for k in other})
-    return part.set_index(["setting", "seed", "method", *other])["value"]
-
-
 def bound_table(table):
     """Table 3: least time, steps, the time used and the neglected noise, FT and NoT beside each other, mean of seeds."""
     names = {"t_unlearn": "least time", "t_steps": "least steps", "used_ratio": "least time / time used",
