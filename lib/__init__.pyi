@@ -4,7 +4,7 @@
 from .errors import Bad as Bad
 from .extensions import extend as extend
 from .files import runs_root as runs_root
-from .settings import KEYS as KEYS, check as check, complete as complete
+from .settings import check as check, complete as complete, KEYS as KEYS
 
 # federated learning: the only loop
 from .fl.backdoor import add_trigger as add_trigger
@@ -14,32 +14,32 @@ from .fl.models import build as build, features as features, first_layer as firs
 from .fl.partitions import partition as partition
 from .fl.rng import generator as generator
 from .fl.rounds import (
-    Cost as Cost,
-    Round as Round,
     average as average,
+    Cost as Cost,
     fedavg as fedavg,
     learning_rate as learning_rate,
     one_round as one_round,
+    Round as Round,
     server_job as server_job,
 )
 from .fl.task import (
     Client as Client,
     Job as Job,
+    make_task as make_task,
     Recipe as Recipe,
     State as State,
     Task as Task,
-    make_task as make_task,
 )
 
 # an unlearning method is a generator of rounds
 from .methods import (
-    METHODS as METHODS,
     defaults as defaults,
     method as method,
+    METHODS as METHODS,
     recover as recover,
     unlearn as unlearn,
 )
-from .methods.ablation import PERTURBATIONS as PERTURBATIONS, choose as choose
+from .methods.ablation import choose as choose, PERTURBATIONS as PERTURBATIONS
 from .methods.curvature import select as select
 from .methods.tis import put_back as put_back, scores as scores
 
@@ -118,6 +118,7 @@ from .report.ablations import (
 )
 from .report.claims import (
     claim as claim,
+    judge as judge,
     merge_claims as merge_claims,
     save_claims as save_claims,
     show_claims as show_claims,
@@ -130,6 +131,7 @@ from .report.figures import (
     training_curves as training_curves,
     versus_retrain as versus_retrain,
 )
+from .report.numbers import number as number
 from .report.papers import compare as compare, paper_table as paper_table
 from .report.pictures import clients_at_a_glance as clients_at_a_glance, images as images
 from .report.rows import (
@@ -145,17 +147,18 @@ from .report.summary import (
     cost_ratio as cost_ratio,
     differences as differences,
     each_run as each_run,
+    gap_over as gap_over,
+    pick as pick,
     rounds_to_retrain as rounds_to_retrain,
     summary as summary,
 )
-from .report.tables import number as number, show as show, show_access as show_access
+from .report.tables import show as show, show_access as show_access
 from .report.theory import (
     activations_moved as activations_moved,
     bound_table as bound_table,
     contents as contents,
     flows as flows,
     normalised as normalised,
-    pick as pick,
     profiles as profiles,
     recovered as recovered,
     study_table as study_table,

@@ -13,8 +13,23 @@ from .errors import Bad, nearest
 from .files import ROOT
 from .registry import DATASETS, METHODS, MODELS, PARTITIONS, REQUIRED, arguments, judge
 from .signatures import SIGNATURES
-from .values import (Concentration, Count, Momentum, NotNegative, Percent, Range, Rate, Schedule, Share, Side, Small,
-                     Whole, Width, misfit, misfit_with_nearest)
+from .values import (
+    Concentration,
+    Count,
+    Momentum,
+    NotNegative,
+    Percent,
+    Range,
+    Rate,
+    Schedule,
+    Share,
+    Side,
+    Small,
+    Whole,
+    Width,
+    misfit,
+    misfit_with_nearest,
+)
 from .words import MEASURES
 
 

@@ -2,13 +2,9 @@
 
 Written by `python -m workflow.docs`: do not edit.
 """
-from typing import (
-    Annotated,
-    Literal)
+from typing import Annotated, Literal
 
-from .registry import (
-    Argument,
-    REQUIRED)
+from .registry import REQUIRED, Argument
 from .values import (
     Concentration,
     Count,
@@ -23,7 +19,8 @@ from .values import (
     Side,
     Small,
     Whole,
-    Width)
+    Width,
+)
 
 SIGNATURES = {
     "method": {

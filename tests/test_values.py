@@ -3,8 +3,20 @@ from typing import Any, Literal
 
 import pytest
 
-from lib.values import (Count, Momentum, NotNegative, Percent, Positive, Rate, Schedule, Share, Whole, described, misfit,
-                        misfit_with_nearest)
+from lib.values import (
+    Count,
+    Momentum,
+    NotNegative,
+    Percent,
+    Positive,
+    Rate,
+    Schedule,
+    Share,
+    Whole,
+    described,
+    misfit,
+    misfit_with_nearest,
+)
 
 NAN, INF = float("nan"), float("inf")
 

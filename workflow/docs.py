@@ -22,9 +22,6 @@ NAMED = [(name, kind) for name, kind in vars(values).items()
 
 def registries():
     """The registries of `lib` with all that it brings itself."""
-    import lib.fl.data
-    import lib.fl.models
-    import lib.fl.partitions
     import lib.methods  # noqa: F401
     from lib.registry import DATASETS, METHODS, MODELS, PARTITIONS
     return METHODS, MODELS, DATASETS, PARTITIONS

@@ -33,6 +33,7 @@ NORMS = {"half": ((0.5,), (0.5,)),
          "cifar100": ((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)),
          "fashionmnist": ((0.2860,), (0.3530,))}
 
+
 @dataclass(frozen=True, eq=False)
 class Data:
     """Images x [N, C, H, W] (uint8, or float64 digits that are standardised already) with labels y [N] (int64).

@@ -10,7 +10,7 @@ from .figures import dots, draw_band, goal_line, methods_of, one, prefixed_axis
 from .rows import variant
 from .style import GOAL, bare, grid, legend, looks, note, proxy
 from .summary import cost_ratio, end_of_retrain
-from .tables import PREFIXED
+from .numbers import PREFIXED
 
 
 def labelled(df, records):

@@ -11,7 +11,7 @@ from .papers import compare
 from .rows import option
 from .style import GOAL, PAPER, bare, grid, legend, looks, note, proxy
 from .summary import cost_ratio, differences, end_of_retrain
-from .tables import PREFIXED
+from .numbers import PREFIXED
 
 FEW = 5                                             # seeds that are drawn one by one
 SEED = {"marker": "o", "ls": "", "color": "#111111"}

@@ -48,6 +48,16 @@ def option(df, key):
     return numbers if numbers.notna().sum() == found.notna().sum() else found
 
 
+def has_option(part, key):
+    """Whether some variant names that option."""
+    return part["variant"].str.contains(rf"(?:^|;){key}=").any()
+
+
+def with_options(part, *keys):
+    """The rows with options of their variants as columns."""
+    return part.assign(**{key: option(part, key) for key in keys})
+
+
 # ---------------------------------------------------------------- rows from records
 
 def rows(records, units=None, *, table="", **common):

@@ -3,7 +3,12 @@ import numpy as np
 import pandas as pd
 
 from ..words import GAP, RATIOS, REFERENCE, rank
-from .rows import GROUP, variant
+from .rows import GROUP, has_option, option, variant, with_options
+
+# Options that tell the rows of a study apart.
+OPTIONS = ("layer", "place", "when", "to", "spectrum", "init", "beta", "change", "width", "kind", "tensor", "at",
+           "quantile")
+
 
 # ---------------------------------------------------------------- summaries
 
@@ -52,6 +57,13 @@ def by_seed(df, metric, stop="oracle"):
     return part.assign(name=name).pivot(index=keys, columns="name", values="value").rename_axis(columns=None)
 
 
+def gap_over(df, metrics, stop="oracle"):
+    """Average gap to the same seed's Retrain over other metrics than the papers' four; shaped as `by_seed`."""
+    off = differences(df, stop, metrics)
+    off = off.assign(value=off["value"].abs(), name=(off["method"] + " " + off["variant"]).str.strip())
+    return off.groupby(["setting", "seed", "name"])["value"].mean().unstack().rename_axis(columns=None)
+
+
 def each_run(df, method, stop="oracle", **options):
     """One row per (distribution, setting, seed), one column per metric, of the rows with exactly these options in their
     variant: `each_run(df, "TIS-Reset", reset="zero")`."""
@@ -70,6 +82,18 @@ def rounds_to_retrain(df, within=2.0, metrics=("retain_acc", "test_acc")):
         reached = now if reached is None else reached & now
     rounds = reached.index.get_level_values("round").to_numpy(float)
     return reached.apply(lambda c: pd.Series(rounds, c.index).where(c)).groupby(["setting", "seed"]).min()
+
+
+def pick(table, metric, **wanted):
+    """Values of one metric where columns, or words in `variant`, are as wanted; indexed by (setting, seed, method)
+    and by the other words."""
+    part = table[table["metric"] == metric]
+    for key, value in wanted.items():
+        have = part[key] if key in part else option(part, key)
+        part = part[have == value]
+    others = [key for key in OPTIONS if key not in wanted and has_option(part, key)]
+    part = with_options(part, *others)
+    return part.set_index(["setting", "seed", "method", *others])["value"]
 
 
 def summary(df, stop="oracle", by=GROUP):

@@ -5,12 +5,9 @@ import pandas as pd
 
 from ..words import METHODS, REFERENCE
 from .figures import dots, draw_band
-from .rows import option, rows
+from .rows import rows, with_options
 from .style import GOAL, bare, color, grid, legend, looks, note, proxy
 
-# Options that tell the rows of a study apart.
-OPTIONS = ("layer", "place", "when", "to", "spectrum", "init", "beta", "change", "width", "kind", "tensor", "at",
-           "quantile")
 BOUND = {"t_unlearn": "least time", "t_steps": "least steps", "used_ratio": "least time / time used",
          "loss_gap": "gap at the start", "gap_gradient_norm": "L", "room": "room", "noise_A": "noise A"}
 NOT = METHODS["NoT"].color
@@ -20,30 +17,6 @@ JOINT, SINGLE = "#7570B3", "#E6AB02"
 def study_table(records, **common):
     """The long table of studies; an older name of `rows`."""
     return rows(records, **common)
-
-
-# ---------------------------------------------------------------- reading the rows
-
-def pick(table, metric, **wanted):
-    """Values of one metric where columns, or words in `variant`, are as wanted; indexed by (setting, seed, method)
-    and by the other words."""
-    part = table[table["metric"] == metric]
-    for key, value in wanted.items():
-        have = part[key] if key in part else option(part, key)
-        part = part[have == value]
-    others = [key for key in OPTIONS if key not in wanted and has_option(part, key)]
-    part = with_options(part, *others)
-    return part.set_index(["setting", "seed", "method", *others])["value"]
-
-
-def has_option(part, key):
-    """Whether some variant names that option."""
-    return part["variant"].str.contains(rf"(?:^|;){key}=").any()
-
-
-def with_options(part, *keys):
-    """The rows with options of their variants as columns."""
-    return part.assign(**{key: option(part, key) for key in keys})
 
 
 def settings_of(part):

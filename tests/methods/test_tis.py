@@ -4,8 +4,8 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
-from sklearn.model_selection import train_test_split
 from conftest import same, tiny
+from sklearn.model_selection import train_test_split
 from torch.func import functional_call
 
 import lib

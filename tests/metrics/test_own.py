@@ -55,7 +55,7 @@ def test_settings_know_the_metrics(confidence):
     lib.check({"a": {"metrics": ["confidence"]}})
     with pytest.raises(Bad, match=r"a\.metrics: no metric 'confidense'; nearest metric: confidence"):
         lib.check({"a": {"metrics": ["confidense"]}})
-    with pytest.raises(Bad, match="list of words"):
+    with pytest.raises(Bad, match="a list: a word each"):
         lib.check({"a": {"metrics": "confidence"}})
 
 

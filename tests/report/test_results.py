@@ -8,7 +8,7 @@ import pytest
 from lib import files, words
 from lib.errors import Bad
 from lib.profiles import load
-from lib.report import claims, papers, rows, summary, tables
+from lib.report import papers, rows, summary, tables
 
 GAP = words.GAP
 
@@ -313,41 +313,6 @@ def test_numbers_as_text():
     assert tables.number(83.861, 0.171) == "83.86 ± 0.17" and tables.number(np.nan) == "–"
     assert tables.number(1.35e10, unit="bytes") == "13.50 GB" and tables.number(0.0, unit="bytes") == "0.00 B"
     assert tables.number(5.81e16, unit="FLOPs") == "58.10 PFLOP" and tables.number(0.0012) == "0.0012"
-
-
-# ---------------------------------------------------------------- claims
-
-@pytest.mark.parametrize("holds, verdict, n, yes", [
-    ([True, True], "holds in every seed", 2, 2), ([False, False], "fails in every seed", 2, 0),
-    ([True, False, None], "mixed", 2, 1), ([None, None], "not testable at this scale", 0, 0),
-    ([np.bool_(True), None], "holds in every seed", 1, 1)])
-def test_verdicts(holds, verdict, n, yes):
-    row = claims.claim("N01", "02", "1.0 against 2.0", holds)
-    assert (row["verdict"], row["n"], row["n_holds"]) == (verdict, n, yes)
-    assert row["text"] == claims.claim_texts().loc["N01", "claim"]
-
-
-def test_claims_are_all_there_and_unknown_ids_are_refused():
-    ids = [f"N{i:02}" for i in range(1, 51)] + [f"T{i:02}" for i in range(1, 21)]
-    assert list(claims.claim_texts().index) == ids
-    with pytest.raises(Bad, match="no claim 'N99'"):
-        claims.claim("N99", "", "", [])
-
-
-def test_claims_saved_and_merged(tmp_path, monkeypatch):
-    monkeypatch.setenv("FU_RUNS", str(tmp_path))
-    claims.save_claims("quick", "07", [claims.claim("T01", "07 table", "0.9", [True])])
-    claims.save_claims("quick", "02", [claims.claim("N02", "02", "1.0", [False]),
-                                       claims.claim("N01", "02", "2", [True])])
-    path = files.folder("quick") / "02.claims.csv"
-    assert path.read_text().splitlines()[0] == "id,place,text,value,n,n_holds,verdict"
-    merged = claims.merge_claims(path.parent)
-    assert len(merged) == 70 and merged["id"].tolist() == list(claims.claim_texts().index)
-    assert merged.set_index("id").loc[["N01", "N02", "T01", "T02"], "verdict"].tolist() == [
-        "holds in every seed", "fails in every seed", "holds in every seed", "not yet"]
-    assert merged.set_index("id").loc["T01", "notebook"] == "07"
-    with pytest.raises(Bad, match="one row for each"):
-        claims.save_claims("quick", "02", [claims.claim("N01", "02", "", [True])] * 2)
 
 
 # ---------------------------------------------------------------- the README
