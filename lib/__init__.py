@@ -4,12 +4,14 @@ Names are imported when first used, so that `import lib` alone does not wait for
 """
 from importlib import import_module
 
+from . import sources  # noqa: F401  (before all others: it reads them as they are now)
+
 _HOME = {
     "errors": "Bad",
     "files": "runs_root",
     "fl.backdoor": "add_trigger",
     "fl.data": "Data load",
-    "fl.history": "History Trained",
+    "fl.history": "History",
     "fl.models": "build features first_layer",
     "fl.partitions": "partition",
     "fl.rng": "generator",
@@ -18,6 +20,7 @@ _HOME = {
     "methods": "METHODS method unlearn recover defaults",
     "methods.ablation": "PERTURBATIONS choose",
     "methods.curvature": "select",
+    "methods.trained": "Trained",
     "methods.tis": "put_back scores",
     "metrics.evaluate": "evaluate mia average_gap predict accuracy losses backdoor",
     "metrics.tis": "measure measure_all relative attack_nn attack_logistic target_classes headline best "
@@ -36,9 +39,9 @@ _HOME = {
     "runs.code": "code_hash",
     "runs.needs": "access_table derive_needs",
     "runs.progress": "progress",
-    "runs.run": "open_store tasks train run run_all described environment",
+    "runs.run": "open_store tasks train run run_all curvatures described environment",
     "runs.store": "Store",
-    "runs.sweep": "anatomy curvatures flatness sweep_all",
+    "runs.sweep": "anatomy flatness sweep_all",
     "settings": "KEYS check complete",
     "theory.along": "MEASURES trace trace_all",
     "theory.information": "fisher_information fisher_information_mc",

@@ -3,6 +3,7 @@ import inspect
 from typing import Any, NamedTuple, get_type_hints
 
 from .errors import Bad, nearest
+from .sources import remember
 
 
 class Argument(NamedTuple):
@@ -17,6 +18,9 @@ class Registry(dict):
     def __init__(self, kind):
         super().__init__()
         self.kind = kind
+
+    def __setitem__(self, name, f):
+        super().__setitem__(name, remember(f))      # with its source as it is now
 
     def register(self, name, f, **about):
         """Put `f` under a name, with `about` as its attributes; Bad where the name is missing or somebody else's.

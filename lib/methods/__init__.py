@@ -7,9 +7,10 @@ import inspect
 
 from ..errors import Bad, nearest
 from ..fl.rounds import fedavg
+from ..registry import Registry
 
 NEEDS = ("forget", "history", "init", "target")
-METHODS = {}
+METHODS = Registry("method")
 
 
 def method(name, *, needs=(), recovery=True, also=None):
@@ -57,25 +58,25 @@ def unlearn(task, trained, method_name, /, **hp):
         if k not in known:
             raise Bad(f"methods.{method_name}: {k!r} is no argument of it; {nearest(k, known, 'argument')}")
     last = None
-    for last in f(task, trained, **hp):
+    for last in f(task, trained and trained.protected(), **hp):
         yield last
     if f.recovery:
         yield from recover(task, last)
 
 
-def recover(task, last):
-    """FedAvg on the retained data from a round's state, under its mask; its `then` may name jobs, phase and schedule.
+def recover(task, last, keep_updates=()):
+    """FedAvg from a round's state, under its mask, as its `then` says: by default on the retained data.
 
-    Entries that the mask freezes are not sent. Every round that comes out holds in `then` what it takes to go on from
-    it: it is a checkpoint.
+    Entries that the mask freezes are not sent. Every round that comes out says in `then` how to go on from it: it is
+    a checkpoint. Training is this as well, on all data from an initialisation.
     """
-    then = {"jobs": "retain", "phase": "recover", "schedule": None, "round": 0, **(last.then or {})}
-    stream = fedavg(task, then["jobs"], last.state, phase=then["phase"], start=then["round"], mask=last.mask,
-                    schedule=then["schedule"], extra=last.extra)
+    then = last.then
+    stream = fedavg(task, then.jobs, last.state, phase=then.phase, start=then.round, schedule=then.schedule,
+                    lr=then.lr, mask=last.mask, extra=last.extra, keep_updates=keep_updates)
     frozen = sum(int((~m).sum()) for k, m in (last.mask or {}).items() if k in dict(task.model.named_parameters()))
     share = 1 - frozen / task.parameters
-    for k, now in enumerate(stream, then["round"] + 1):
-        yield now._replace(then=then | {"round": k}, cost=now.cost._replace(bytes=now.cost.bytes * share))
+    for k, now in enumerate(stream, then.round + 1):
+        yield now._replace(then=then._replace(round=k), cost=now.cost._replace(bytes=now.cost.bytes * share))
 
 
 from . import ablation, centralized, federated, tis  # noqa: E402,F401

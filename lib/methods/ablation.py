@@ -6,7 +6,7 @@ import torch
 
 from ..errors import Bad, nearest
 from ..fl.models import first_layer
-from ..fl.rounds import Round
+from ..fl.rounds import Round, Then
 from . import method
 
 
@@ -126,4 +126,4 @@ def nr_freeze_(task, trained, *, layers=None, sign=-1.0, source="trained"):
         raise Bad(f"methods.NR-Freeze.source: {source!r} must be trained or random")
     frozen = trained.state if source == "trained" else task.init("frozen")
     state, mask = nr_freeze(frozen, task.init("retrain"), list(choose(task.model, layers)), sign)
-    yield Round(state, mask=mask, then={"phase": "retrain"})
+    yield Round(state, mask=mask, then=Then(phase="retrain"))

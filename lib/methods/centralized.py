@@ -10,7 +10,7 @@ from itertools import count
 import torch
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
 
-from ..fl.rounds import Cost, Round, one_round
+from ..fl.rounds import Cost, Round, Then, one_round
 from ..fl.task import Job
 from . import method
 
@@ -64,12 +64,12 @@ def ga(task, trained, *, epochs=1, lr=None, clip=1.0, schedule=None):
 
     lr: of the ascent (None: the task's); clip: its largest gradient norm, as the loss has no upper bound (None: none).
     """
-    now = Round(trained.state, then={"schedule": schedule})
+    now = Round(trained.state, then=Then(schedule=schedule))
     recipe = replace(task.recipe, lr=task.recipe.lr if lr is None else lr, clip=clip)
     yield now
     for e in range(epochs):
         now = one_round(task, "forget", now.state, phase="ascent", start=e, loss=ascent, recipe=recipe,
-                        extra=now.extra)._replace(then={"schedule": schedule})
+                        extra=now.extra)._replace(then=Then(schedule=schedule))
         yield now._replace(extra=None) if e + 1 == epochs else now
 
 
@@ -86,14 +86,14 @@ def l1_sparse(task, trained, *, alpha=0.002, epochs=2, decay=True, schedule=None
 
     alpha: weight of the penalty; decay: it falls linearly, in epoch e of E it is `alpha (1 - (e - 1) / E)`.
     """
-    now = Round(trained.state, then={"schedule": schedule})
+    now = Round(trained.state, then=Then(schedule=schedule))
     yield now
     for e in range(epochs):
         weight = alpha * (1 - e / epochs if decay else 1)
         now = one_round(task, "retain", now.state, phase="recover", start=e, schedule=schedule, extra=now.extra,
                         loss=sparse_loss(weight) if weight else None)
-        last = {"schedule": schedule, "round": e + 1} if e + 1 == epochs else None
-        yield now._replace(then=last)
+        # after the last penalised epoch recovery goes on, with the epochs before counted as its rounds
+        yield now._replace(then=Then(schedule=schedule, round=e + 1)) if e + 1 == epochs else now
 
 
 # -- teachers --------------------------------------------------------------------------------------------------------

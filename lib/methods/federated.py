@@ -8,7 +8,7 @@ from torch.nn.functional import cosine_similarity, cross_entropy, kl_div, log_so
 
 from ..errors import Bad
 from ..fl.models import features, first_layer
-from ..fl.rounds import BYTES, Cost, Round, average, fedavg, one_round, server_job
+from ..fl.rounds import BYTES, Cost, Round, Then, average, fedavg, one_round, server_job
 from . import method, recover
 
 
@@ -25,21 +25,16 @@ def retrain(task, trained, *, name="retrain"):
     name: names the initialisation and the randomness. Another name is an independent Retrain, whose gap is the noise
     floor of every comparison; "train", with nothing to forget, repeats the original run bit for bit.
     """
-    yield Round(task.init(name), then={"phase": name, "schedule": task.settings["schedule"]})
-
-
-def at(lr, schedule):
-    """How recovery goes on: at a rate of its own, or by a schedule `("cosine", start, end, rounds)`."""
-    return {"schedule": schedule or lr and ("cosine", lr, lr, 1)}
+    yield Round(task.init(name), then=Then(phase=name, schedule=task.settings["schedule"]))
 
 
 @method("FT")
 def ft(task, trained, *, lr=None, schedule=None):
     """Fine-tuning on the retained data alone: natural forgetting (NoT, 6.1).
 
-    lr, schedule: of the recovery, see `at`; None is the task's rate.
+    lr, schedule: of the recovery, see `Then`; None is the task's rate.
     """
-    yield Round(trained.state, then=at(lr, schedule))
+    yield Round(trained.state, then=Then(lr=lr, schedule=schedule))
 
 
 @method("NoT")
@@ -48,11 +43,11 @@ def not_(task, trained, *, layers=None, scale=-1.0, lr=None, schedule=None):
 
     layers: indices into `model.parameters()` as in the paper's listing (its section 11); None is the first
     convolution's weight, without its bias. scale: what they are multiplied by. lr, schedule: of the
-    recovery, see `at`.
+    recovery, see `Then`.
     """
     names = [k for k, _ in task.model.named_parameters()]
     chosen = {names[i] for i in ([first_layer(task.model)] if layers is None else layers)}
-    yield Round({k: v * scale if k in chosen else v for k, v in trained.state.items()}, then=at(lr, schedule))
+    yield Round({k: v * scale if k in chosen else v for k, v in trained.state.items()}, then=Then(lr=lr, schedule=schedule))
 
 
 # -- states as vectors -----------------------------------------------------------------------------------------------
@@ -129,11 +124,11 @@ def federaser(task, trained, *, interval=1, share=0.5, per="client", recovery=Fa
         raise Bad(f"methods.FedEraser.per: {per!r} must be client or average")
     past, names = stored(task, trained, "FedEraser", "all"), parameters(task)
     touched = [t for t in past.rounds if set(task.targets) & set(past.clients(t))][::interval]
-    now = trained.resume or Round(trained.state, then={"replay": 0})
+    now = trained.resume or Round(trained.state, then=Then(replay=0))
     if not touched:
         yield now  # the targets never took part
     for t in touched:
-        if t <= now.then["replay"]:
+        if t <= now.then.replay:
             continue
         jobs = [j for j in task.jobs("retain", t) if j.client in past.clients(t)]
         if not jobs:
@@ -153,10 +148,10 @@ def federaser(task, trained, *, interval=1, share=0.5, per="client", recovery=Fa
             updates = [calibrate(u, d, names) for u, d in zip(updates, fresh, strict=True)]
         for u, w in zip(updates, weights, strict=True):
             state = add(state, u, w)
-        now = Round(state, cost, then={"replay": t})
+        now = Round(state, cost, then=Then(replay=t))
         yield now
     if recovery:
-        yield from recover(task, now._replace(then=None))
+        yield from recover(task, now._replace(then=Then()))
 
 
 # -- FUKD ------------------------------------------------------------------------------------------------------------
