@@ -5,4 +5,6 @@ The public names stand in `__init__.pyi`, where editors find them; each is impor
 """
 import lazy_loader
 
+from . import sources  # noqa: F401  (first: it reads the sources as they are now)
+
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

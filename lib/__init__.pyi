@@ -9,7 +9,7 @@ from .settings import check as check, complete as complete, KEYS as KEYS
 # federated learning: the only loop
 from .fl.backdoor import add_trigger as add_trigger
 from .fl.data import Data as Data, dataset as dataset, load as load
-from .fl.history import History as History, Trained as Trained
+from .fl.history import History as History
 from .fl.models import build as build, features as features, first_layer as first_layer, model as model
 from .fl.partitions import partition as partition
 from .fl.rng import generator as generator
@@ -42,6 +42,7 @@ from .methods import (
 from .methods.ablation import choose as choose, PERTURBATIONS as PERTURBATIONS
 from .methods.curvature import select as select
 from .methods.tis import put_back as put_back, scores as scores
+from .methods.trained import Trained as Trained
 
 # what is measured
 from .metrics import metric as metric
@@ -71,6 +72,7 @@ from .runs.code import code_hash as code_hash
 from .runs.needs import access_table as access_table, derive_needs as derive_needs
 from .runs.progress import progress as progress
 from .runs.run import (
+    curvatures as curvatures,
     described as described,
     environment as environment,
     open_store as open_store,
@@ -80,12 +82,7 @@ from .runs.run import (
     train as train,
 )
 from .runs.store import Store as Store
-from .runs.sweep import (
-    anatomy as anatomy,
-    curvatures as curvatures,
-    flatness as flatness,
-    sweep_all as sweep_all,
-)
+from .runs.sweep import anatomy as anatomy, flatness as flatness, sweep_all as sweep_all
 
 # the two papers' theory
 from .theory.along import MEASURES as MEASURES, trace as trace, trace_all as trace_all

@@ -3,6 +3,7 @@ import inspect
 from typing import Any, NamedTuple, get_type_hints
 
 from .errors import Bad, nearest
+from .sources import remember
 from .values import misfit, misfit_with_nearest
 
 REQUIRED = inspect.Parameter.empty      # the default of an argument that has none
@@ -26,6 +27,9 @@ class Registry(dict):
         if not isinstance(name, str) or not name:
             raise Bad(f'@lib.{self.kind}: it needs a name; write @lib.{self.kind}("Mine")')
         return lambda f: self.register(name, f, **about)
+
+    def __setitem__(self, name, f):
+        super().__setitem__(name, remember(f))      # with its source as it is now
 
     def register(self, name, f, **about):
         """Put `f` under a name, with `about` as its attributes; Bad where the name is somebody else's.

@@ -14,6 +14,7 @@ from pathlib import Path
 from lib.errors import Bad, nearest
 from lib.files import ROOT, runs_root, write
 from lib.profiles import seeds_of, select
+from lib.sources import remember_cell
 
 SCHEDULERS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID")     # who sets CUDA_VISIBLE_DEVICES by himself
 
@@ -106,7 +107,9 @@ def execute(path, values):
     first = cells(path, "parameters")[0][0]
     with contextlib.chdir(path.parent):
         for i, source in tagged:
-            exec(compile(source, f"{path}#cell{i}", "exec"), space)
+            name = f"{path}#cell{i}"
+            remember_cell(name, source)
+            exec(compile(source, name, "exec"), space)
             if i == first:
                 space.update(copy.deepcopy(values))
     return space

@@ -1,9 +1,8 @@
-"""What training leaves behind: the model, and the stored rounds that some methods ask for."""
+"""The stored training rounds that some methods ask for."""
 from dataclasses import dataclass, field
 
 import torch
 
-from .rounds import Round
 from .task import State
 
 
@@ -53,20 +52,6 @@ class History:
     def clients(self, t):
         """Clients whose update of round t is stored."""
         return [int(k) for k in self.entry.record["stored"][str(t)]]
-
-
-@dataclass
-class Trained:
-    """What training leaves behind: the initial state, the trained state, and stored updates if they were asked for.
-
-    resume: the round from which a method that was interrupted goes on, if it marks its rounds for that.
-    """
-    init: State
-    state: State
-    history: History | None
-    curve: list
-    storage_bytes: int = 0
-    resume: Round | None = None
 
 
 def to_device(state, task):

@@ -28,18 +28,38 @@ class Cost(NamedTuple):
         return Cost(self.bytes + other.bytes, self.flops + other.flops, self.seconds + other.seconds)
 
 
+class Then(NamedTuple):
+    """How training goes on from a round: plain numbers and words, so that a checkpoint can hold it.
+
+    jobs: a name for `task.jobs`; phase: names the randomness; schedule: see `learning_rate`; lr: a constant rate in
+    place of the recipe's; round: rounds of this phase done before; replay: the training round that a method which
+    replays training (FedEraser) has come to.
+    """
+    jobs: str = "retain"
+    phase: str = "recover"
+    schedule: tuple | None = None
+    lr: float | None = None
+    round: int = 0
+    replay: int | None = None
+
+    @property
+    def resumable(self):
+        """Whether one can go on from this round alone: it is worth a checkpoint."""
+        return self.round > 0 or self.replay is not None
+
+
 class Round(NamedTuple):
     """What every method and every training step yields.
 
     mask: entries that may train afterwards (True), per tensor; updates: `{client: local minus received state}`;
-    extra: optimiser tensors that live on; then: how recovery continues (`jobs`, `phase`, `schedule`), plain data.
+    extra: optimiser tensors that live on; then: how recovery goes on from here.
     """
     state: State
     cost: Cost = Cost()
     mask: State | None = None
     updates: dict | None = None
     extra: State | None = None
-    then: dict | None = None
+    then: Then = Then()
 
 
 def learning_rate(schedule, lr, round):
@@ -297,13 +317,14 @@ def worker(task, recipe):
     return cache[recipe]
 
 
-def fedavg(task, jobs, state, *, phase, start=0, loss=None, after_step=None, recipe=None, schedule=None, mask=None,
-           extra=None, keep_updates=(), passes=0):
+def fedavg(task, jobs, state, *, phase, start=0, loss=None, after_step=None, recipe=None, schedule=None, lr=None,
+           mask=None, extra=None, keep_updates=(), passes=0):
     """FedAvg (McMahan et al. 2017, Algorithm 1) from `state`, an infinite stream of rounds: the consumer stops it.
 
     jobs: a list of `Job`, a function from the round (1, 2, …) to one, or a name for `task.jobs`;
     phase: names the randomness, `task.rng(phase, round, client)`, so leaving a client out moves nobody else's;
     start: rounds done before, for an exact resume; loss(model, x, y): cross-entropy by default;
+    schedule: see `learning_rate`; lr: a constant rate in place of the recipe's, where there is no schedule;
     after_step(model, step): anything to do after a step, stops the client's training by returning True;
     mask: entries that may train; extra: optimiser tensors of the round before (`recipe.keep_optimizer`, one client);
     keep_updates: clients whose update is wanted, or "all"; passes: extra forward passes a sample (teachers), for cost.
@@ -311,18 +332,19 @@ def fedavg(task, jobs, state, *, phase, start=0, loss=None, after_step=None, rec
     """
     recipe = recipe or task.recipe
     work = worker(task, recipe)
+    constant = recipe.lr if lr is None else lr
     for r in count(start + 1):
         begin = time.perf_counter()
         todo = asked(task, jobs, r)
         check_jobs(todo, recipe)
-        lr = learning_rate(schedule, recipe.lr, r)
+        rate = learning_rate(schedule, constant, r)
         samples = sum(len(job.indices) for job in todo)
         total = None
         cost = Cost()
         updates = {}
         for job in todo:
             rng = task.rng(phase, r, job.client)
-            seen, local = work.train(state, job, rng, lr, loss, after_step, mask, extra)
+            seen, local = work.train(state, job, rng, rate, loss, after_step, mask, extra)
             extra = work.extra() if recipe.keep_optimizer else None
             if keep_updates == "all" or job.client in keep_updates:
                 updates[job.client] = difference(local, state)

@@ -7,9 +7,9 @@ import torch
 
 from ..errors import Bad, nearest
 from ..fl.models import first_layer
-from ..fl.rounds import Round
+from ..fl.rounds import Round, Then
 from ..values import NotNegative
-from . import method
+from .grammar import method
 
 
 def nr_freeze(state, fresh, names, sign=-1):
@@ -157,4 +157,4 @@ def nr_freeze_(task, trained, *, layers: list[int | str] | None = None, sign: fl
     frozen = trained.state if source == "trained" else task.init("frozen")
     names = list(choose(task.model, layers))
     state, mask = nr_freeze(frozen, task.init("retrain"), names, sign)
-    yield Round(state, mask=mask, then={"phase": "retrain"})
+    yield Round(state, mask=mask, then=Then(phase="retrain"))

@@ -11,10 +11,10 @@ import torch
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
 
 from ..fl.gradients import batch_gradient
-from ..fl.rounds import Cost, Round, ascent, one_round
+from ..fl.rounds import Cost, Round, Then, ascent, one_round
 from ..fl.task import Job
 from ..values import NotNegative, Positive, Rate, Schedule, Share, Whole
-from . import method
+from .grammar import method
 
 # -- random labels ---------------------------------------------------------------------------------------------------
 
@@ -69,14 +69,14 @@ def ga(task, trained, *, epochs: Whole = 1, lr: Rate | None = None, clip: NotNeg
 
     lr: of the ascent (None: the task's); clip: its largest gradient norm, as the loss has no upper bound (None: none).
     """
-    now = Round(trained.state, then={"schedule": schedule})
+    now = Round(trained.state, then=Then(schedule=schedule))
     if lr is None:
         lr = task.recipe.lr
     recipe = replace(task.recipe, lr=lr, clip=clip)
     yield now
     for e in range(epochs):
         now = one_round(task, "forget", now.state, phase="ascent", start=e, loss=ascent, recipe=recipe,
-                        extra=now.extra)._replace(then={"schedule": schedule})
+                        extra=now.extra)._replace(then=Then(schedule=schedule))
         yield now._replace(extra=None) if e + 1 == epochs else now
 
 
@@ -95,15 +95,16 @@ def l1_sparse(task, trained, *, alpha: NotNegative = 0.002, epochs: Whole = 2, d
 
     alpha: weight of the penalty; decay: it falls linearly, in epoch e of E it is `alpha (1 - (e - 1) / E)`.
     """
-    now = Round(trained.state, then={"schedule": schedule})
+    now = Round(trained.state, then=Then(schedule=schedule))
     yield now
     for e in range(epochs):
         weight = alpha * (1 - e / epochs) if decay else alpha
         loss = sparse_loss(weight) if weight else None
         now = one_round(task, "retain", now.state, phase="recover", start=e, schedule=schedule, extra=now.extra,
                         loss=loss)
-        last = {"schedule": schedule, "round": e + 1} if e + 1 == epochs else None
-        yield now._replace(then=last)
+        if e + 1 == epochs:     # recovery goes on, with the epochs before counted as its rounds
+            now = now._replace(then=Then(schedule=schedule, round=e + 1))
+        yield now
 
 
 # -- teachers --------------------------------------------------------------------------------------------------------

@@ -9,9 +9,9 @@ from torch.nn.functional import cosine_similarity, cross_entropy, kl_div, log_so
 
 from ..errors import Bad
 from ..fl.models import features, first_layer
-from ..fl.rounds import BYTES, Cost, Round, ascent, average, fedavg, one_round, server_job
+from ..fl.rounds import BYTES, Cost, Round, Then, ascent, average, fedavg, one_round, server_job
 from ..values import Count, Momentum, NotNegative, Positive, Rate, Schedule, Share, Whole
-from . import method, recover
+from .grammar import method, recover
 
 
 @method("Original", recovery=False)
@@ -27,21 +27,16 @@ def retrain(task, trained, *, name: str = "retrain"):
     name: names the initialisation and the randomness. Another name is an independent Retrain, whose gap is the noise
     floor of every comparison; "train", with nothing to forget, repeats the original run bit for bit.
     """
-    yield Round(task.init(name), then={"phase": name, "schedule": task.settings["schedule"]})
-
-
-def at(lr, schedule):
-    """How recovery goes on: at a rate of its own, or by a schedule `("cosine", start, end, rounds)`."""
-    return {"schedule": schedule or lr and ("cosine", lr, lr, 1)}
+    yield Round(task.init(name), then=Then(phase=name, schedule=task.settings["schedule"]))
 
 
 @method("FT")
 def ft(task, trained, *, lr: Rate | None = None, schedule: Schedule | None = None):
     """Fine-tuning on the retained data alone: natural forgetting (NoT, 6.1).
 
-    lr, schedule: of the recovery, see `at`; None is the task's rate.
+    lr, schedule: of the recovery, see `Then`; None is the task's rate.
     """
-    yield Round(trained.state, then=at(lr, schedule))
+    yield Round(trained.state, then=Then(lr=lr, schedule=schedule))
 
 
 @method("NoT")
@@ -51,7 +46,7 @@ def not_(task, trained, *, layers: list[int] | None = None, scale: float = -1.0,
 
     layers: indices into `model.parameters()` as in the paper's listing (its section 11); None is the first
     convolution's weight, without its bias. scale: what they are multiplied by. lr, schedule: of the
-    recovery, see `at`.
+    recovery, see `Then`.
     """
     names = parameters(task)
     if layers is None:
@@ -59,7 +54,7 @@ def not_(task, trained, *, layers: list[int] | None = None, scale: float = -1.0,
     state = dict(trained.state)
     for layer in layers:
         state[names[layer]] = trained.state[names[layer]] * scale
-    yield Round(state, then=at(lr, schedule))
+    yield Round(state, then=Then(lr=lr, schedule=schedule))
 
 
 # -- states as vectors -----------------------------------------------------------------------------------------------
@@ -169,11 +164,11 @@ def federaser(task, trained, *, interval: Count = 1, share: Share = 0.5,
     past = stored(task, trained, "FedEraser", "all")
     targets = set(task.targets)
     touched = [t for t in past.rounds if targets & set(past.clients(t))][::interval]
-    now = trained.resume or Round(trained.state, then={"replay": 0})
+    now = trained.resume or Round(trained.state, then=Then(replay=0))
     if not touched:
         yield now  # the targets never took part
     for t in touched:
-        if t <= now.then["replay"]:
+        if t <= now.then.replay:
             continue
         jobs = [job for job in task.jobs("retain", t) if job.client in past.clients(t)]
         if not jobs:
@@ -189,10 +184,10 @@ def federaser(task, trained, *, interval: Count = 1, share: Share = 0.5,
             updates, weights, cost = recalibrated(task, state, t, jobs, updates, weights, share, per)
         for update, weight in zip(updates, weights, strict=True):
             state = add(state, update, weight)
-        now = Round(state, cost, then={"replay": t})
+        now = Round(state, cost, then=Then(replay=t))
         yield now
     if recovery:
-        yield from recover(task, now._replace(then=None))
+        yield from recover(task, now._replace(then=Then()))
 
 
 # -- FUKD ------------------------------------------------------------------------------------------------------------

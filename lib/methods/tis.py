@@ -1,5 +1,4 @@
 """Unlearning as parameter estimation (TIS): reset the entries that tell most about the target, and train them anew."""
-import hashlib
 import time
 from typing import Literal
 
@@ -7,9 +6,9 @@ import torch
 
 from ..errors import Bad, nearest
 from ..fl.gradients import mean_gradient
-from ..fl.rounds import BYTES, Cost, Round
+from ..fl.rounds import BYTES, Cost, Round, Then
 from ..values import Percent, Rate, Whole
-from . import method
+from .grammar import method
 from .curvature import diagonals, mean, random_like, select, tis
 
 KINDS = {"ggn": "ggn_exact", "ggn_mc": "ggn_mc", "hessian": "hessian"}
@@ -70,18 +69,7 @@ def compute_curvature(task, state, kind="ggn", path="auto"):
     return found, Cost(sent, flops, seconds)
 
 
-def curvature_of(task, state, kind="ggn", path="auto", make=compute_curvature):
-    """`compute_curvature`, or what it gave for this task and state before: a sweep over gamma pays once."""
-    cache = task.__dict__.setdefault("_curvature", {})  # not a field: a task with other data starts without
-    h = hashlib.sha256()
-    for k, v in state.items():
-        h.update(k.encode() + v.detach().cpu().contiguous().numpy().tobytes())
-    if cache.get((kind, path), (None,))[0] != h.digest():
-        cache[kind, path] = h.digest(), make(task, state, kind, path)
-    return cache[kind, path][1]
-
-
-def scores(task, state, kind="ggn", path="auto", score="tis"):
+def scores(task, trained, kind="ggn", path="auto", score="tis"):
     """Each entry's score and what it cost, `(State, Cost)` (TIS, eq. 28).
 
     score: `tis`, (h'/h)^2; `forget`, h' alone; `shift`, g^2 / h, the term of the Fisher information that comes from
@@ -89,12 +77,12 @@ def scores(task, state, kind="ggn", path="auto", score="tis"):
     """
     if score not in SCORES:
         raise Bad(f"score: {score!r} is not known; {nearest(score, SCORES, 'score')}")
-    h, cost = curvature_of(task, state, kind, path)
+    h, cost = trained.curvature(task, kind, path)
     if score == "tis":
         return tis(h["forget"], h["all"]), cost
     if score == "forget":
         return h["forget"], cost
-    gradient, more = forget_gradient(task, state)
+    gradient, more = forget_gradient(task, trained.state)
     return shift(gradient, h["all"]), cost + more
 
 
@@ -137,7 +125,7 @@ def put_back(trained, masks, reset):
 
 def reset_round(task, trained, gamma, reset, curvature, path, score="tis", draw=None):
     """The reset as a `Round` whose mask holds the reset entries; `draw`: entries at random, equally many a tensor."""
-    found, cost = scores(task, trained.state, curvature, path, score)
+    found, cost = scores(task, trained, curvature, path, score)
     begin = time.perf_counter()
     masks = select(found, gamma)
     if draw is not None:
@@ -152,7 +140,7 @@ def trim(task, now, lr):
     recipe's). The remaining clients are sent the list of entries once; `recover` charges the entries alone."""
     count = sum(int(m.sum()) for m in now.mask.values())
     sent = Cost(BYTES * count * len(task.jobs("retain")))
-    return now._replace(cost=now.cost + sent, then={"schedule": None if lr is None else ("cosine", lr, lr, 1)})
+    return now._replace(cost=now.cost + sent, then=Then(lr=lr))
 
 
 @method("TIS-Reset", needs=("forget", "target"), recovery=False, also={("reset", "init"): "init"})

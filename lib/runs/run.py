@@ -1,26 +1,23 @@
 """One run: train, or unlearn by one method, evaluate every few rounds, and keep the result in the store."""
-import platform
-from dataclasses import replace
-from types import SimpleNamespace
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
 from ..errors import Bad
 from ..files import runs_root
-from ..fl import data, models, partitions, rounds
-from ..fl import task as task_module
-from ..fl.history import History, Trained, to_device
-from ..fl.rounds import Cost, Round, fedavg
+from ..fl.history import History, to_device
+from ..fl.rounds import Cost, Round, Then
 from ..fl.task import make_task
 from ..methods import defaults, find, recover, unlearn
+from ..methods.tis import compute_curvature
+from ..methods.trained import Trained
 from ..metrics.evaluate import accuracy, evaluate, losses, predict
 from ..settings import check
-from ..words import describe
 from .code import code_hash
+from .loop import code_of, described, environment, follow, kept, one_by_one  # noqa: F401
 from .progress import progress
 from .store import Store
-
-ENGINE = (data, partitions, models, task_module, rounds, evaluate)
 
 
 def open_store(profile):
@@ -34,10 +31,13 @@ def tasks(settings, seeds):
     return [make_task(s, seed, name) for name, s in settings.items() for seed in seeds]
 
 
+# ---------------------------------------------------------------- training
+
 def training_key(task):
+    """What a training depends on."""
     s = task.settings
     key = {"what": "training", "task": task.fingerprint("full"), "rounds": s["rounds"], "every": s["every"],
-           "schedule": s["schedule"], "code": code_hash(*ENGINE), "history": s["history"]}
+           "schedule": s["schedule"], "code": code_of(task, _train, training_metrics), "history": s["history"]}
     if s["history"] != "none":
         key |= {"history_dtype": s["history_dtype"], "kept": sorted(kept_clients(task))}
     return key
@@ -64,98 +64,96 @@ def refuse_large_history(task):
                   f"{limit}; choose a smaller history, history_dtype: float16, or raise the limit")
 
 
+@dataclass
+class StoredTrained(Trained):
+    """A training from a store, which keeps its curvature as well."""
+    store: Store | None = None
+
+    def compute_curvature(self, task, kind, path):
+        return curvatures(task, self.store, self.state, kind, path)
+
+
 def train(task, store):
     """The trained model of a task: `rounds` rounds of FedAvg on all clients' data, from the store if it is there.
 
     The curve has accuracy and loss on all training data and on the test set. A killed run resumes, bit for bit.
     """
     refuse_large_history(task)
-    key = training_key(task)
-    entry = store.get("training", key, lambda: _train(task, store, key))
+    entry = kept(store, "training", lambda: training_key(task), lambda slot: _train(task, slot), task, "training")
     history = History(entry, task) if task.settings["history"] != "none" else None
-    kept = [entry.folder / f"{n}.safetensors" for n in entry.files if n != "state"]
-    return Trained(task.init("train"), to_device(entry.tensors("state"), task), history, entry.record["curve"],
-                   sum(path.stat().st_size for path in kept))
+    stored = [entry.folder / f"{name}.safetensors" for name in entry.files if name != "final"]
+    return StoredTrained(task.init("train"), to_device(entry.tensors("final"), task), history, entry.record["curve"],
+                         sum(path.stat().st_size for path in stored), store=store)
 
 
-def _train(task, store, key):
-    s, part = task.settings, store.load("training", key, "part")
-    keep = {"all": "all", "none": ()}.get(s["history"], task.targets)
-    dtype = getattr(torch, s["history_dtype"])
-    if part:
-        r, record, files = part.record["round"], part.record, dict(part.files)
-        state, extra = to_device(part.tensors(f"part_{r}"), task), _optional(part, f"part_extra_{r}")
-        total = Cost(*record["total"])
-    else:
-        r, files, state, extra, total = 0, {}, task.init("train"), None, Cost()
-        record = {"curve": [_training_metrics(task, state, 0, total)], "history": [], "weights": {}, "stored": {}}
-    stream = fedavg(task, "full", state, phase="train", start=r, schedule=s["schedule"], extra=extra,
-                    keep_updates=keep)
-    bar = progress(s["rounds"], f"{task.name}, seed {task.seed}: training")
-    while r < s["rounds"]:
-        before, now = state, next(stream)
-        r, state, total = r + 1, now.state, total + now.cost
+def _train(task, slot):
+    """Training is recovery on all data from a fresh initialisation; beside it the history is written."""
+    s = task.settings
+    begin = Round(task.init("train"), then=Then(jobs="full", phase="train", schedule=s["schedule"]))
+    wanted = {"all": "all", "none": ()}.get(s["history"], task.targets)
+    past = slot.part.record["more"] if slot.part else {"history": [], "weights": {}, "stored": {}}
+
+    def start():
+        yield begin
+        yield from recover(task, begin, wanted)
+
+    def each(r, before, now):
         if now.updates and (s["history"] != "last" or r == s["rounds"]):
-            # the target's last local model cannot be had from its update alone
-            if s["history"] != "all" and r == s["rounds"]:
-                for k, u in now.updates.items():
-                    local = {n: (before[n] + v).to(dtype) if v.is_floating_point() else before[n] + v
-                             for n, v in u.items()}
-                    files[f"last_{k}"] = store.save_tensors("training", key, f"last_{k}", local)
-            if s["history"] == "all":
-                files[f"before_{r:05d}"] = store.save_tensors("training", key, f"before_{r:05d}", before)
-            for k, u in now.updates.items() if s["history"] != "last" else ():
-                u = {n: v.to(dtype) if v.is_floating_point() else v for n, v in u.items()}
-                files[f"update_{r:05d}_{k}"] = store.save_tensors("training", key, f"update_{r:05d}_{k}", u)
-            todo = task.jobs("full", r)
-            n = sum(len(j.indices) for j in todo)
-            record["history"].append(r)
-            record["weights"][r] = {j.client: len(j.indices) / n for j in todo}
-            record["stored"][r] = sorted(now.updates)
-        if r % s["every"] == 0 or r == s["rounds"]:
-            record["curve"].append(_training_metrics(task, state, r, total))
-            bar.update(r, f"test accuracy {record['curve'][-1]['test_acc']:.1f} %")
-            if r < s["rounds"]:
-                _checkpoint(store, "training", key, {**record, "round": r, "total": list(total)}, r, files,
-                            {f"part_{r}": state, f"part_extra_{r}": now.extra})
-    tensors = {"state": state}
-    return store.save("training", key, record | {"environment": environment(task)}, tensors,
-                      {k: v for k, v in files.items() if not k.startswith("part")})
+            _write_history(task, slot, r, before.state, now.updates, past)
+
+    bar = progress(s["rounds"], f"{task.name}, seed {task.seed}: training")
+    curve, now = follow(task, slot, start, lambda now: recover(task, now, wanted), count=s["rounds"], every=s["every"],
+                        measure=partial(training_metrics, task), bar=bar, each=each, more=past)
+    return {"curve": curve, **past}, {"final": now.state}
 
 
-def _checkpoint(store, kind, key, record, r, files, tensors):
-    """A checkpoint in files of its own name, then the mark; older checkpoint files go only after that."""
-    old = [k for k in files if k.startswith("part")]
-    for k in old:
-        del files[k]
-    for name, state in tensors.items():
-        if state:
-            files[name] = store.save_tensors(kind, key, name, state)
-    store.save(kind, key, record, files=files, mark="part")
-    for name in old:
-        if name not in files:
-            (store.folder(kind, key) / f"{name}.safetensors").unlink(missing_ok=True)
+def _write_history(task, slot, r, before, updates, past):
+    """What the server keeps of round r: updates, the global models before where all are kept, and weights."""
+    s, dtype = task.settings, getattr(torch, task.settings["history_dtype"])
+
+    def stored(state):
+        return {k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}
+
+    if s["history"] == "all":
+        slot.write(f"before_{r:05d}", before)
+    elif r == s["rounds"]:
+        for client, update in updates.items():  # the target's last local model cannot be had from its update alone
+            slot.write(f"last_{client}", stored({k: before[k] + v for k, v in update.items()}))
+    if s["history"] != "last":
+        for client, update in updates.items():
+            slot.write(f"update_{r:05d}_{client}", stored(update))
+    jobs = task.jobs("full", r)
+    samples = sum(len(j.indices) for j in jobs)
+    past["history"].append(r)
+    past["weights"][str(r)] = {j.client: len(j.indices) / samples for j in jobs}
+    past["stored"][str(r)] = sorted(updates)
 
 
-def _optional(entry, name):
-    return entry.tensors(name) if name in entry.files else None
-
-
-def _training_metrics(task, state, r, cost):
-    out = {"round": r, "bytes": cost.bytes, "flops": cost.flops, "seconds": cost.seconds}
-    for name, idx, images, labels in (("train", task.indices("full"), None, None),
-                                      ("test", None, task.x_test, task.y_test)):
-        logits = predict(task, state, idx, images)
-        labels = task.y[idx] if labels is None else labels
-        out |= {f"{name}_acc": accuracy(logits, labels), f"{name}_loss": float(losses(logits, labels).mean())}
+def training_metrics(task, state):
+    """Accuracy (percent) and loss on all training data and on the test set."""
+    index, out = task.indices("full"), {}
+    for name, logits, labels in (("train", predict(task, state, index), task.y[index]),
+                                 ("test", predict(task, state, images=task.x_test), task.y_test)):
+        out[f"{name}_acc"] = accuracy(logits, labels)
+        out[f"{name}_loss"] = float(losses(logits, labels).mean())
     return out
 
 
-def environment(task):
-    """What a result was made with: recorded, never part of its key."""
-    return {"device": str(task.device), "dtype": str(task.dtype).removeprefix("torch."),
-            "threads": torch.get_num_threads(), "torch": torch.__version__, "python": platform.python_version()}
+def curvatures(task, store, state, kind="ggn", path="auto"):
+    """`({"all", "forget"}, Cost)`: the whole curvature and the forget data's at a state, from the store if it is
+    there; see `compute_curvature`."""
+    def key():
+        return {"what": "curvature", "state": code_hash(state), "kind": kind, "path": path,
+                "task": task.fingerprint("retain", "forget"), "code": code_of(task, compute_curvature)}
 
+    def make(slot):
+        found, cost = compute_curvature(task, state, kind, path)
+        return {"cost": list(cost)}, found
+    entry = kept(store, "curvature", key, make, task, "curvature")
+    return {k: to_device(entry.tensors(k), task) for k in ("all", "forget")}, Cost(*entry.record["cost"])
+
+
+# ---------------------------------------------------------------- unlearning
 
 def variant(name, hp):
     """The hyper-parameters that differ from the method's defaults: `{name: value}`."""
@@ -163,17 +161,27 @@ def variant(name, hp):
     return {k: v for k, v in hp.items() if known[k] != v}
 
 
-def run_key(task, name, hp, count, every):
+def method_key(task, name, hp, trained=None):
+    """What the rounds of a method depend on, whatever is measured along them. trained: in place of the task's own."""
     f = find(name)
-    uses = f.uses(hp) if hasattr(f, "uses") else []  # functions that an argument names
-    known = {"what": "run", "method": name, "hp": {**defaults(name), **hp}, "rounds": count, "every": every,
-             "task": task.fingerprint("full", "retain", "forget", "val"),
-             "code": code_hash(*ENGINE, f, recover, *uses),
-             "training": [task.settings["rounds"], task.settings["schedule"]], "mia_draws": task.settings["mia_draws"],
-             "forget": [task.settings[k] for k in ("forget", "forget_class", "poison_label")]}
+    uses = f.uses(hp) if hasattr(f, "uses") else []     # functions that an argument names
+    s = task.settings
+    key = {"method": name, "hp": {**defaults(name), **hp}, "recovers": f.recovery,
+           "task": task.fingerprint("full", "retain", "forget", "val"), "training": [s["rounds"], s["schedule"]],
+           "forget": [s[k] for k in ("forget", "forget_class", "poison_label")],
+           "method_code": code_of(task, unlearn, f, Trained, History, *uses, methods=[name])}
     if "history" in f.needs:
-        known |= {"history": [task.settings["history"], task.settings["history_dtype"]]}
-    return known
+        key["history"] = [s["history"], s["history_dtype"]]
+    if trained is not None:
+        stored = trained.history.entry.files if isinstance(trained.history, History) else trained.history
+        key["trained"] = code_hash(trained.state, trained.init, stored)
+    return key
+
+
+def run_key(task, name, hp, count, every, trained=None):
+    """What a run depends on."""
+    return {"what": "run", "rounds": count, "every": every, "mia_draws": task.settings["mia_draws"],
+            "code": code_of(task, _run, evaluate), **method_key(task, name, hp, trained)}
 
 
 def run(task, store, name, hp=None, *, count=None, every=None, trained=None, bar=None):
@@ -187,62 +195,34 @@ def run(task, store, name, hp=None, *, count=None, every=None, trained=None, bar
     hp = dict(hp or {})
     count = task.settings["unlearn_rounds"] if count is None else count
     every = task.settings["every"] if every is None else every
-    key = run_key(task, name, hp, count, every)
-    entry = store.get("runs", key, lambda: _run(task, store, key, name, hp, count, every,
-                                                trained or train(task, store), bar))
+    bar = bar or progress(count, f"{task.name}, seed {task.seed}: {name}")
+    entry = kept(store, "runs", lambda: run_key(task, name, hp, count, every, trained),
+                 lambda slot: _run(task, slot, name, hp, count, every, trained or train(task, store), bar), task, name)
     return described(task) | {"method": name, "variant": variant(name, hp), "entry": entry} | entry.record
 
 
-def _run(task, store, key, name, hp, count, every, trained, bar=None):
-    part = store.load("runs", key, "part")
-    if part:
-        p = part.record
-        r, curve, total, files = p["round"], p["curve"], Cost(*p["total"]), dict(part.files)
-        mask, extra = (_optional(part, f"part_{what}_{r}") for what in ("mask", "extra"))
-        state = to_device(part.tensors(f"part_{r}"), task)
-        now = Round(state, mask=mask, extra=extra, then=p["then"])
-        if "round" in p["then"]:
-            stream = recover(task, now)
-        else:
-            stream = unlearn(task, replace(trained, resume=now), name, **hp)
-    else:
-        r, curve, total, files, stream = -1, [], Cost(), {}, unlearn(task, trained, name, **hp)
-    bar = bar or progress(count, f"{task.name}, seed {task.seed}: {name}")
-    past = trained.history
+def _run(task, slot, name, hp, count, every, trained, bar):
+    past, more = trained.history, slot.part.record["more"] if slot.part else {"read": []}
     if past:
-        past.read = set(part.record.get("read", ())) if part else set()
-    endless = find(name).recovery  # the others are judged when they are done, however long that takes
+        past.read = set(more["read"])
 
-    def measure(now):
-        curve.append({"round": r, "bytes": total.bytes, "flops": total.flops, "seconds": total.seconds,
-                      **evaluate(task, now.state)})
-        bar.update(r, f"forget accuracy {curve[-1]['forget_acc']:.1f} %")
-
-    for now in stream:
-        r, total = r + 1, total + now.cost
+    def each(r, before, now):
         if r == 0:
-            files["start"] = store.save_tensors("runs", key, "start", now.state)
-        recovering = now.then and "round" in now.then
-        if r >= count and (recovering or endless):
-            break
-        if r % every == 0:
-            measure(now)
-            if recovering or now.then and "replay" in now.then:  # what goes on from this round alone
-                record = {"round": r, "curve": curve, "total": list(total), "then": now.then,
-                          "read": sorted(past.read) if past else []}
-                _checkpoint(store, "runs", key, record, r, files,
-                            {f"part_{r}": now.state, f"part_mask_{r}": now.mask, f"part_extra_{r}": now.extra})
-    if not curve or curve[-1]["round"] != r:
-        measure(now)
-    bar.update(count, f"forget accuracy {curve[-1]['forget_acc']:.1f} %")
-    record = {"curve": curve, "storage_bytes": past.bytes_read if past else 0,
-              "environment": environment(task)}
-    return store.save("runs", key, record, {"final": now.state}, {"start": files["start"]})
+            slot.write("start", now.state)
+        if past:
+            more["read"] = sorted(past.read)
+
+    curve, now = follow(task, slot, lambda: unlearn(task, trained, name, **hp), partial(go_on, task, trained, name, hp),
+                        count=count, every=every, measure=partial(evaluate, task), bar=bar, each=each, more=more,
+                        endless=find(name).recovery)
+    return {"curve": curve, "storage_bytes": past.bytes_read if past else 0}, {"final": now.state}
 
 
-def described(task):
-    """The columns of the result schema that the task alone decides."""
-    return {"setting": task.name, "seed": task.seed, **describe(task.settings)}
+def go_on(task, trained, name, hp, now):
+    """The rounds of a method that follow one of them: recovery's, or the method's own."""
+    if now.then.round > 0:
+        return recover(task, now)
+    return unlearn(task, replace(trained, resume=now), name, **hp)
 
 
 def label_of(name):
@@ -259,11 +239,8 @@ def run_all(task_list, store, methods=None, **kw):
     todo = [(t, name, hp, kw) for t in task_list for name, hp in (methods or t.settings["methods"]).items()]
     todo += [(t, name, hp, {"count": t.settings["ablation_rounds"], **kw}) for t in task_list if not methods
              for name, hp in t.settings["ablations"].items()]
-    bar, out = progress(len(todo), "runs"), []
-    for i, (t, name, hp, more) in enumerate(todo):
-        label = f"{t.name}, seed {t.seed}, {name}"
-        bar.update(i, label)
-        inner = SimpleNamespace(update=lambda r, text, i=i, label=label: bar.update(i, f"{label}: round {r}, {text}"))
-        out.append(run(t, store, name.split("/")[0], hp, bar=inner, **more) | {"label": label_of(name)})
-    bar.update(len(todo), "all there")
-    return out
+
+    def one(t, name, hp, options, bar):
+        return run(t, store, name.split("/")[0], hp, bar=bar, **options) | {"label": label_of(name)}
+    return one_by_one([(f"{t.name}, seed {t.seed}, {name}", partial(one, t, name, hp, options))
+                       for t, name, hp, options in todo], "runs")

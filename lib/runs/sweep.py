@@ -2,6 +2,7 @@
 import itertools
 import math
 import time
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,13 +11,10 @@ import torch
 from ..fl.history import to_device
 from ..fl.rounds import Cost, fedavg
 from ..methods import defaults, find, unlearn
-from ..methods import tis as estimation
 from ..methods.curvature import select, tis
-from ..metrics import tis as tis_metrics
 from ..metrics.tis import at_level, best, headline, measure_all, relative
-from .code import code_hash
-from .progress import progress
-from .run import ENGINE, described, run, train, training_key
+from .loop import code_of, described, kept, one_by_one
+from .run import StoredTrained, method_key, run, train, training_key
 
 SILENT = SimpleNamespace(update=lambda *_: None)
 SWEPT = ("test_acc", "target_acc", "mia_acc", "nta", "nfs", "reset_params", "asr", "backdoor_acc")
@@ -24,67 +22,69 @@ TIS_KEYS = ("partition", "clients", "forget", "forget_class", "targets", "mia", 
             "unlearn_rounds", "poison_label")
 
 
-def curvatures(task, store, state, kind="ggn", path="auto"):
-    """`({"all", "forget"}, Cost)`: the target's and the whole curvature from the store, for every later method call on
-    this task as well. `state` is the trained model's."""
-    key = {"what": "curvature", "training": training_key(task), "kind": kind, "path": path,
-           "task": task.fingerprint("retain", "forget"), "code": code_hash(*ENGINE, estimation.compute_curvature)}
-
-    def stored(task, state, kind, path):
-        def make():
-            found, cost = estimation.compute_curvature(task, state, kind, path)
-            return store.save("curvature", key, {"cost": list(cost)}, found)
-        entry = store.get("curvature", key, make)
-        return ({k: to_device(entry.tensors(k), task) for k in ("all", "forget")}, Cost(*entry.record["cost"]))
-    return estimation.curvature_of(task, state, kind, path, stored)
-
-
-def sweep(task, store, methods=None, bar=None):
+def sweep(task, store, methods=None, measured=None):
     """Rows for `lib.rows`: every method of the settings, those with an argument `gamma` at each of `gammas`.
 
     A method with an argument `draw` is averaged over `random_draws` draws; recovery lasts `trim_epochs` rounds,
     Retrain's `unlearn_rounds`. A sweep's points have stop `last`, `gamma` in their variant and the metrics `SWEPT`; the
     one nearest to (1, 1) comes again with stop `oracle` and all metrics, its `gamma_removal`, `distance` and
-    `nta_at_0.9`.
+    `nta_at_0.9`. measured: the points of each method, where they are at hand.
     """
-    methods, out, ends = methods or task.settings["methods"], [], {}
-    trained = train(task, store)
-    for i, (label, hp) in enumerate({"Original": {}, "Retrain": {}, **methods}.items()):
-        name = label.split("/")[0]
-        if bar:
-            bar(f"{task.name}, seed {task.seed}, {label}")
-        record = _points(task, store, trained, name, hp)
-        if label in ("Original", "Retrain"):
-            ends[label] = record["points"][0]
-        known = {k: v for k, v in hp.items() if k == "reset" or v != defaults(name)[k]}
-        known |= {"reset": defaults(name)["reset"]} if "reset" in defaults(name) and "reset" not in known else {}
-        out.append((name, known, record["points"]))
-    rows, place = [], headline(task)
-    for name, known, points in out:
-        for p in points:
+    chosen = swept_methods(task, methods)
+    measured = measured or [points(task, store, label, hp) for label, hp in chosen.items()]
+    ends = dict(zip(chosen, (found[0] for found in measured)))
+    place, rows = headline(task), []
+    for (label, hp), found in zip(chosen.items(), measured, strict=True):
+        for p in found:
             p |= relative(p, ends["Original"], ends["Retrain"])
             p["nfs"] = p.get(place, float("nan"))
-        chosen = best(points, place)
-        base = described(task) | {"method": name}
-        swept = "gamma" in points[0]
-        for p in points:
-            variant = known | ({"gamma": p["gamma"]} if swept else {})
-            rows += [base | {"variant": variant, "metric": k, "value": v} for k, v in p.items()
-                     if k in SWEPT or not swept and k != "distance"]
-        oracle = {k: v for k, v in chosen.items() if k != "gamma"}
-        oracle |= {"gamma_removal": chosen["gamma"], "nta_at_0.9": at_level(points, place)} if swept else {}
-        oracle["rtr"] = chosen["time"] / ends["Retrain"]["time"]
-        rows += [base | {"variant": known, "stop": "oracle", "metric": k, "value": v} for k, v in oracle.items()]
+        rows += _rows_of(task, label.split("/")[0], hp, found, place, ends["Retrain"]["time"])
     return rows
+
+
+def swept_methods(task, methods=None):
+    """`{label: hyper-parameters}` of a sweep: the two ends of its scale, and the settings' methods."""
+    return {"Original": {}, "Retrain": {}, **(methods or task.settings["methods"])}
+
+
+def _rows_of(task, name, hp, points, place, retraining):
+    """The rows of one method: its points, and the best of them again."""
+    known = {k: v for k, v in hp.items() if k == "reset" or v != defaults(name)[k]}
+    if "reset" in defaults(name):
+        known = {"reset": defaults(name)["reset"], **known}
+    chosen, swept = best(points, place), "gamma" in points[0]
+    base, rows = described(task) | {"method": name}, []
+    for p in points:
+        variant = known | ({"gamma": p["gamma"]} if swept else {})
+        rows += [base | {"variant": variant, "stop": "last", "metric": k, "value": v} for k, v in p.items()
+                 if k in SWEPT or not swept and k != "distance"]
+    oracle = {k: v for k, v in chosen.items() if k != "gamma"}
+    if swept:
+        oracle |= {"gamma_removal": chosen["gamma"], "nta_at_0.9": at_level(points, place)}
+    oracle["rtr"] = chosen["time"] / retraining
+    return rows + [base | {"variant": known, "stop": "oracle", "metric": k, "value": v} for k, v in oracle.items()]
 
 
 def sweep_all(tasks, store, methods=None):
     """`sweep` of several tasks, one list of rows."""
-    count = sum(2 + len(set(methods or t.settings["methods"]) - {"Original", "Retrain"}) for t in tasks)
-    show, done = progress(count, "sweeps"), itertools.count()
-    rows = [row for t in tasks for row in sweep(t, store, methods, lambda text: show.update(next(done), text))]
-    show.update(count, "all there")
+    def one(task, label, hp, bar):
+        return points(task, store, label, hp)
+    todo = [(task, label, hp) for task in tasks for label, hp in swept_methods(task, methods).items()]
+    found = iter(one_by_one([(f"{task.name}, seed {task.seed}, {label}", partial(one, task, label, hp))
+                             for task, label, hp in todo], "sweeps"))
+    rows = []
+    for task in tasks:
+        measured = list(itertools.islice(found, len(swept_methods(task, methods))))
+        rows += sweep(task, store, methods, measured)
     return rows
+
+
+def _kept_rows(task, store, kind, key, make, method, variants):
+    """Rows for `lib.rows` of a result `{"values": [{metric: value}]}`, one set of values for each variant."""
+    found = kept(store, kind, key, make, task, kind).record["values"]
+    base = described(task) | {"method": method, "stop": "last"}
+    return [base | {"variant": variant, "metric": k, "value": v}
+            for variant, values in zip(variants, found, strict=True) for k, v in values.items()]
 
 
 def anatomy(task, store, gamma=30.0, top=0.05):
@@ -92,52 +92,66 @@ def anatomy(task, store, gamma=30.0, top=0.05):
     over entries; for the sampled curvature `rank_correlation` with the exact scores (Spearman's, over all entries)
     and `overlap_ratio`, the share of its reset entries that the exact scores reset too; and `latency_seconds`, what a
     request takes where the clients' curvature is at hand."""
-    state, rows = train(task, store).state, []
     kinds = ("ggn", "ggn_mc") if task.settings["curvature"] == "ggn" else (task.settings["curvature"],)
-    found = {kind: tis(*(curvatures(task, store, state, kind)[0][w] for w in ("forget", "all")))
-             for kind in kinds}
+
+    def key():
+        return {"what": "anatomy", "training": training_key(task), "task": task.fingerprint("retain", "forget"),
+                "kinds": kinds, "gamma": gamma, "top": top, "code": code_of(task, _anatomy, StoredTrained)}
+
+    def make(slot):
+        return {"values": _anatomy(task, train(task, store), kinds, gamma, top)}, None
+    return _kept_rows(task, store, "anatomy", key, make, "TIS-Reset", [{"curvature": kind} for kind in kinds])
+
+
+def _anatomy(task, trained, kinds, gamma, top):
+    """`{metric: value}` for each kind of curvature, of which the first is what the others are held against."""
+    scores = [tis(h["forget"], h["all"]) for h, _ in (trained.curvature(task, kind) for kind in kinds)]
     begin = time.perf_counter()
-    masks = {kinds[0]: select(found[kinds[0]], gamma)}
-    took = time.perf_counter() - begin
-    for kind, score in found.items():
-        held = [v.flatten().sort(descending=True).values for v in score.values()]
-        part = sum(float(v[:math.ceil(top * len(v))].sum() / v.sum()) * len(v) for v in held if v.sum() > 0)
-        values = {"top_ratio": part / sum(len(v) for v in held if v.sum() > 0)}
-        if kind == kinds[0]:
-            values["latency_seconds"] = took
-        else:
-            masks[kind] = select(score, gamma)
-            flat = [torch.cat([v.flatten() for v in one.values()]).argsort().argsort().double()
-                    for one in found.values()]
-            values["rank_correlation"] = float(torch.corrcoef(torch.stack(flat))[0, 1])
-            both = sum(int((masks[kinds[0]][k] & masks[kind][k]).sum()) for k in score)
-            values["overlap_ratio"] = both / max(1, sum(int(m.sum()) for m in masks[kind].values()))
-        rows += [described(task) | {"method": "TIS-Reset", "variant": {"curvature": kind}, "stop": "last",
-                                    "metric": k, "value": v} for k, v in values.items()]
-    return rows
+    masks = select(scores[0], gamma)
+    values = [{"top_ratio": concentration(score, top)} for score in scores]
+    values[0]["latency_seconds"] = time.perf_counter() - begin
+    for score, found in zip(scores[1:], values[1:]):
+        flat = [torch.cat([v.flatten() for v in one.values()]).argsort().argsort().double()
+                for one in (scores[0], score)]
+        found["rank_correlation"] = float(torch.corrcoef(torch.stack(flat))[0, 1])
+        other = select(score, gamma)
+        both = sum(int((masks[k] & other[k]).sum()) for k in score)
+        found["overlap_ratio"] = both / max(1, sum(int(m.sum()) for m in other.values()))
+    return values
+
+
+def concentration(score, top):
+    """The share of a tensor's score in its `top` entries, averaged over the entries of tensors that have a score."""
+    held = [v.flatten().sort(descending=True).values for v in score.values() if v.sum() > 0]
+    part = sum(float(v[:math.ceil(top * len(v))].sum() / v.sum()) * len(v) for v in held)
+    return part / sum(map(len, held))
 
 
 def flatness(task, store, repeats=8):
     """Rows for `lib.rows`: do parameters move more where the loss is flat (TIS, eqs. 17 and 18)? The training is
     repeated on bootstrap samples of every client's data, all else equal; `slope_flatness` is that of log variance
     over log curvature, tensors centred (-1 by the paper, -2 if gradients varied alike), `rank_correlation` theirs."""
-    trained = train(task, store)
-    h = curvatures(task, store, trained.state, task.settings["curvature"])[0]["all"]
-    key = {"what": "flatness", "training": training_key(task), "repeats": repeats, "kind": task.settings["curvature"],
-           "code": code_hash(*ENGINE, estimation.compute_curvature, slope)}
+    kind = task.settings["curvature"]
 
-    def make():
-        ends = []
-        for r in range(repeats):
-            gen = task.rng("bootstrap", r)
-            jobs = [j._replace(indices=j.indices[torch.randint(len(j.indices), (len(j.indices),), generator=gen)])
-                    for j in task.jobs("full")]
-            stream = fedavg(task, jobs, trained.init, phase="train", schedule=task.settings["schedule"])
-            ends.append(next(itertools.islice(stream, task.settings["rounds"] - 1, None)).state)
-        return store.save("flatness", key, slope(h, ends))
-    record = store.get("flatness", key, make).record
-    return [described(task) | {"method": "Original", "variant": {"repeats": repeats}, "stop": "last", "metric": k,
-                               "value": v} for k, v in record.items()]
+    def key():
+        return {"what": "flatness", "training": training_key(task), "task": task.fingerprint("retain", "forget"),
+                "repeats": repeats, "kind": kind, "code": code_of(task, _flatness, StoredTrained)}
+
+    def make(slot):
+        return {"values": [_flatness(task, train(task, store), repeats, kind)]}, None
+    return _kept_rows(task, store, "flatness", key, make, "Original", [{"repeats": repeats}])
+
+
+def _flatness(task, trained, repeats, kind):
+    """`{metric: value}` of the slope over repeated trainings."""
+    ends = []
+    for r in range(repeats):
+        gen = task.rng("bootstrap", r)
+        jobs = [j._replace(indices=j.indices[torch.randint(len(j.indices), (len(j.indices),), generator=gen)])
+                for j in task.jobs("full")]
+        stream = fedavg(task, jobs, trained.init, phase="train", schedule=task.settings["schedule"])
+        ends.append(next(itertools.islice(stream, task.settings["rounds"] - 1, None)).state)
+    return slope(trained.curvature(task, kind)[0]["all"], ends)
 
 
 def slope(h, ends):
@@ -154,47 +168,58 @@ def slope(h, ends):
     return {"slope_flatness": float(x @ y / (x @ x)), "rank_correlation": float(torch.corrcoef(ranks)[0, 1])}
 
 
-def _points(task, store, trained, name, hp):
-    """The measured points of one method, from the store."""
-    s, f, known = task.settings, find(name), defaults(name)
+def points(task, store, label, hp):
+    """The measured points of one method, from the store if they are there: `[{metric: value}]`, with `gamma` where it
+    is swept."""
+    s, name = task.settings, label.split("/")[0]
+    known = defaults(name)
     hp = {k: s[k] for k in ("reset", "curvature") if k in known} | dict(hp)
     gammas = sorted(s["gammas"]) if "gamma" in known and "gamma" not in hp else [None]
     draws = range(s["random_draws"]) if "draw" in known and "draw" not in hp else [None]
-    key = {"what": "sweep", "method": name, "hp": {**known, **hp}, "gammas": gammas, "draws": len(draws),
-           "training": training_key(task), "task": task.fingerprint("full", "retain", "forget", "val"),
-           "code": code_hash(*ENGINE, f, measure_all, tis_metrics), **{k: s[k] for k in TIS_KEYS}}
 
-    def make():
+    def key():
+        return {"what": "sweep", "gammas": gammas, "draws": len(draws), "code": code_of(task, _swept, _end, _ends),
+                **{k: s[k] for k in TIS_KEYS}, **method_key(task, name, hp)}
+
+    def make(slot):
         if name in ("Original", "Retrain"):
-            count = s["unlearn_rounds"] if name == "Retrain" else 0
-            done = run(task, store, name, hp, count=count, every=max(1, count), trained=trained, bar=SILENT)
-            last = done["curve"][-1]
-            points = measure_all(task, [to_device(done["entry"].tensors("final"), task)])
-            points[0] |= {"comm_bytes": last["bytes"], "comp_flops": last["flops"], "time": last["seconds"]}
-            return store.save("sweep", key, {"points": points})
-        if "curvature" in known:
-            curvatures(task, store, trained.state, hp["curvature"], hp.get("path", known.get("path")))
-        given = [({} if g is None else {"gamma": g}) | ({} if d is None else {"draw": d})
-                 for g in gammas for d in draws]
-        states, costs, resets = zip(*(_end(task, trained, name, {**hp, **g}, s["trim_epochs"]) for g in given))
-        points = []
-        for reset, cost, found in zip(resets, costs, measure_all(task, states)):
-            points.append(found | {"reset_params": 100 * reset / task.parameters, "comm_bytes": cost.bytes,
-                                   "comp_flops": cost.flops, "time": cost.seconds})
-        mean = [{k: float(np.mean([p[k] for p in points[i:i + len(draws)]])) for k in points[i]}
-                for i in range(0, len(points), len(draws))]
-        return store.save("sweep", key, {"points": [m if g is None else {"gamma": g, **m}
-                                                    for g, m in zip(gammas, mean)]})
-    return store.get("sweep", key, make).record
+            return {"points": _end(task, store, name, hp)}, None
+        return {"points": _swept(task, train(task, store), name, hp, gammas, draws)}, None
+    return kept(store, "sweep", key, make, task, label).record["points"]
 
 
-def _end(task, trained, name, hp, rounds):
-    """`(state, cost, entries reset)` after a method and, where it recovers, `rounds` rounds of recovery."""
+def _end(task, store, name, hp):
+    """The point at an end of the scale: the trained model, or the retrained one."""
+    count = task.settings["unlearn_rounds"] if name == "Retrain" else 0
+    done = run(task, store, name, hp, count=count, every=max(1, count), bar=SILENT)
+    last = done["curve"][-1]
+    [found] = measure_all(task, [to_device(done["entry"].tensors("final"), task)])
+    return [found | {"comm_bytes": last["bytes"], "comp_flops": last["flops"], "time": last["seconds"]}]
+
+
+def _swept(task, trained, name, hp, gammas, draws):
+    """The points of a method: at every gamma the mean over draws."""
+    given = [({} if g is None else {"gamma": g}) | ({} if d is None else {"draw": d}) for g in gammas for d in draws]
+    states, costs, resets = zip(*(_ends(task, trained, name, {**hp, **g}) for g in given))
+    found = []
+    for metrics, cost, reset in zip(measure_all(task, states), costs, resets):
+        found.append(metrics | {"reset_params": 100 * reset / task.parameters, "comm_bytes": cost.bytes,
+                                "comp_flops": cost.flops, "time": cost.seconds})
+    out = []
+    for i, gamma in enumerate(gammas):
+        some = found[i * len(draws):(i + 1) * len(draws)]
+        mean = {k: float(np.mean([p[k] for p in some])) for k in some[0]}
+        out.append(mean if gamma is None else {"gamma": gamma, **mean})
+    return out
+
+
+def _ends(task, trained, name, hp):
+    """`(state, cost, entries reset)` after a method and, where it recovers, `trim_epochs` rounds of recovery."""
     total, reset = Cost(), 0
     for r, now in enumerate(unlearn(task, trained, name, **hp)):
         total += now.cost
         if r == 0:
             reset = sum(int(m.sum()) for m in (now.mask or {}).values())
-        if find(name).recovery and r >= rounds:
+        if find(name).recovery and r >= task.settings["trim_epochs"]:
             break
     return now.state, total, reset

@@ -1,17 +1,17 @@
 """What happens along recovery: gradients, distances and the loss gap at each round, kept in the store like a run."""
 import math
+from functools import partial
 
 import torch
 
 from ..errors import Bad, nearest
 from ..fl.models import first_layer
-from ..fl.rounds import Cost
-from ..methods import defaults, find, unlearn
+from ..methods import unlearn
 from ..methods.curvature import diagonal
 from ..metrics.evaluate import losses, predict
-from ..runs.code import code_hash
+from ..runs.loop import code_of, described, follow, kept, one_by_one
 from ..runs.progress import progress
-from ..runs.run import ENGINE, described, label_of, train, variant
+from ..runs.run import go_on, label_of, method_key, train, variant
 from .spectrum import gradient_matrix
 from .time import loss_gap_gradient_norm, loss_gradient, noise_term
 
@@ -69,34 +69,41 @@ def noise(task, trained, state, batches=24):
 MEASURES = {f.__name__: f for f in (gradient, distance, gap, noise)}
 
 
-def trace(task, store, name, hp=None, measures=("gradient", "distance"), rounds=None, every=1, trained=None):
+def measured(task, trained, measures, state):
+    """All the measures of a state, as one flat dict."""
+    out = {}
+    for m in measures:
+        out |= MEASURES[m](task, trained, state)
+    return out
+
+
+def trace(task, store, name, hp=None, measures=("gradient", "distance"), rounds=None, every=1, trained=None, bar=None):
     """Measures (names of MEASURES) of a method's states, round 0 first: a record like that of `run`, from the store
     if it is there. `rounds`: default the setting's `trace_rounds`."""
     hp, rounds = dict(hp or {}), task.settings["trace_rounds"] if rounds is None else rounds
     for m in measures:
         if m not in MEASURES:
             raise Bad(f"trace: no measure {m!r}; {nearest(m, MEASURES, 'measure')}")
-    f = find(name)
-    uses = [*(f.uses(hp) if hasattr(f, "uses") else []), *(MEASURES[m] for m in measures)]
-    key = {"what": "trace", "method": name, "hp": {**defaults(name), **hp}, "rounds": rounds, "every": every,
-           "task": task.fingerprint("full", "retain", "forget", "val"), "measures": sorted(measures),
-           "training": [task.settings["rounds"], task.settings["schedule"]], "code": code_hash(*ENGINE, f, *uses)}
+    bar = bar or progress(rounds, f"{task.name}, seed {task.seed}: trace of {name}")
 
-    def make():
-        start, curve, total = trained or train(task, store), [], Cost()
-        for r, now in enumerate(unlearn(task, start, name, **hp)):
-            total = total + now.cost
-            if r % every == 0 or r == rounds:
-                found = {k: v for m in measures for k, v in MEASURES[m](task, start, now.state).items()}
-                curve.append({"round": r, "bytes": total.bytes, "flops": total.flops, **found})
-            if r == rounds:
-                break
-        return store.save("traces", key, {"curve": curve})
-    return described(task) | {"method": name, "variant": variant(name, hp)} | store.get("traces", key, make).record
+    def key():
+        return {"what": "trace", "rounds": rounds, "every": every, "measures": sorted(measures),
+                "code": code_of(task, *(MEASURES[m] for m in measures)), **method_key(task, name, hp, trained)}
+
+    def make(slot):
+        start = trained or train(task, store)
+        curve, _ = follow(task, slot, lambda: unlearn(task, start, name, **hp),
+                          partial(go_on, task, start, name, hp), count=rounds, every=every, bar=bar,
+                          measure=partial(measured, task, start, measures))
+        return {"curve": curve}, None
+    entry = kept(store, "traces", key, make, task, f"trace of {name}")
+    return described(task) | {"method": name, "variant": variant(name, hp)} | entry.record
 
 
 def trace_all(task_list, store, **options):
     """`trace` of every method or ablation that a task's settings name under `traced`, as records with `label`."""
+    def one(task, label, name, hp, bar):
+        return trace(task, store, name, hp, bar=bar, **options) | {"label": label}
     todo = []
     for task in task_list:
         known = {label_of(n): (n.split("/")[0], hp) for k in ("methods", "ablations")
@@ -104,10 +111,5 @@ def trace_all(task_list, store, **options):
         for label in task.settings["traced"]:
             if label not in known:
                 raise Bad(f"{task.name}.traced: no method or label {label!r}; {nearest(label, known, 'label')}")
-            todo.append((task, label, *known[label]))
-    bar, out = progress(len(todo), "traces"), []
-    for i, (task, label, name, hp) in enumerate(todo):
-        bar.update(i, f"{task.name}, seed {task.seed}, {label}")
-        out.append(trace(task, store, name, hp, **options) | {"label": label})
-    bar.update(len(todo), "all there")
-    return out
+            todo.append((f"{task.name}, seed {task.seed}, {label}", partial(one, task, label, *known[label])))
+    return one_by_one(todo, "traces")

@@ -7,11 +7,8 @@ from torch import nn
 
 from ..errors import Bad, nearest
 from ..fl.models import first_layer
-from ..methods import find
-from ..runs.code import code_hash
-from ..runs.progress import progress
-from ..runs.run import ENGINE, described, run, train
-from . import along, negation, similarity, spectrum, time
+from ..runs.loop import code_of, described, kept, one_by_one
+from ..runs.run import run, train
 from .along import some, trace
 from .negation import compare_perturbations, jacobian_norms, tv_joint, tv_units
 from .similarity import activations, cka_profile
@@ -19,7 +16,6 @@ from .spectrum import alpha_at, content, el_karoui, gradient_matrix, index_sets,
 from .time import flow_steps, unlearning_time
 
 STUDIES = {}
-THEORY = (similarity, time, negation, spectrum, along)
 ALPHAS = np.linspace(0, 1, 51)
 
 
@@ -31,25 +27,26 @@ def study(f):
 
 def study_all(task_list, store):
     """The rows of the studies that each task's settings name, from the store if they are there."""
-    todo, out = [(task, name) for task in task_list for name in task.settings["studies"]], []
-    bar = progress(len(todo), "studies")
-    for i, (task, name) in enumerate(todo):
-        if name not in STUDIES:
-            raise Bad(f"{task.name}.studies: no study {name!r}; {nearest(name, STUDIES, 'study')}")
-        bar.update(i, f"{task.name}, seed {task.seed}, {name}")
-        s, f = task.settings, STUDIES[name]
+    todo = []
+    for task in task_list:
+        for name in task.settings["studies"]:
+            if name not in STUDIES:
+                raise Bad(f"{task.name}.studies: no study {name!r}; {nearest(name, STUDIES, 'study')}")
+            todo.append((f"{task.name}, seed {task.seed}, {name}", partial(_studied, task, store, name)))
+    return [row for rows in one_by_one(todo, "studies") for row in rows]
+
+
+def _studied(task, store, name, bar):
+    """The rows of one study."""
+    s, f = task.settings, STUDIES[name]
+
+    def key():
         own = {k: v for k, v in s.items() if k.startswith(("cka_", "spectral_", "trace_", "ablation"))}
-        code = code_hash(*ENGINE, *THEORY, f, *(find(n) for n in ("NoT", "FT", "Retrain")))
-        key = {"what": "study", "study": name, "task": task.fingerprint("full", "retain", "forget", "val"),
-               "rounds": [s["rounds"], s["schedule"], s["unlearn_rounds"], s["every"]], "own": own, "code": code}
-        entry = store.get("studies", key, partial(_make, f, task, store, key))
-        out += [described(task) | row for row in entry.record["rows"]]
-    bar.update(len(todo), "all there")
-    return out
-
-
-def _make(f, task, store, key):
-    return store.save("studies", key, {"rows": list(f(task, store))})
+        return {"what": "study", "study": name, "task": task.fingerprint("full", "retain", "forget", "val"),
+                "rounds": [s["rounds"], s["schedule"], s["unlearn_rounds"], s["every"]], "own": own,
+                "code": code_of(task, f, methods=["NoT", "FT", "Retrain"])}
+    entry = kept(store, "studies", key, lambda slot: ({"rows": list(f(task, store))}, None), task, f"study {name}")
+    return [described(task) | {"variant": {}} | row for row in entry.record["rows"]]
 
 
 # ---------------------------------------------------------------- the states that the paper compares

@@ -7,7 +7,7 @@ from conftest import same, tiny
 
 import lib
 from lib.errors import Bad
-from lib.fl.history import Trained
+from lib.methods.trained import Trained
 from lib.methods.ablation import choose
 from lib.runs.run import run_key
 

@@ -10,7 +10,8 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
 
 import lib
 from lib.errors import Bad
-from lib.fl.history import Trained
+from lib.methods.trained import Trained
+from lib.runs.store import Slot
 from lib.methods import federated as fed
 
 CLASS_WISE = dict(forget="class", forget_class=0)
@@ -222,18 +223,18 @@ def test_replay_runs_to_its_end_and_its_storage_is_measured(made, store):
 def test_a_killed_replay_goes_on(made, store, monkeypatch):
     task, trained = made(rounds=5)
     whole = lib.run(task, store, "FedEraser", count=5, every=1, trained=trained)
-    other, done, real = lib.Store(store.root.parent / "other"), [], fed.one_round
+    other, done, real = lib.Store(store.root.parent / "other"), [], Slot.checkpoint
 
-    def dies(*args, **kw):
-        done.append(kw["start"])
+    def dies(slot, number, *args):
+        real(slot, number, *args)
+        done.append(number)
         if len(done) == 3:
             raise KeyboardInterrupt
-        return real(*args, **kw)
-    monkeypatch.setattr(fed, "one_round", dies)
+    monkeypatch.setattr(Slot, "checkpoint", dies)
     with pytest.raises(KeyboardInterrupt):
         lib.run(task, other, "FedEraser", count=5, every=1, trained=trained)
     again = lib.run(task, other, "FedEraser", count=5, every=1, trained=trained)
-    assert done == [1, 2, 3, 3, 4] and same(whole["entry"].tensors("final"), again["entry"].tensors("final"))
+    assert done == [0, 1, 2, 3, 4] and same(whole["entry"].tensors("final"), again["entry"].tensors("final"))
     assert again["storage_bytes"] == whole["storage_bytes"]
     assert [c["round"] for c in again["curve"]] == [c["round"] for c in whole["curve"]]
 

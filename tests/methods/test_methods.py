@@ -7,7 +7,7 @@ from conftest import same, tiny
 
 import lib
 from lib.errors import Bad
-from lib.fl.history import Trained
+from lib.methods.trained import Trained
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_recovery_is_paired_between_methods(task, trained):
 def test_every_recovery_round_is_a_checkpoint(task, trained):
     whole = stream(task, trained, "NoT", 5)
     rest = list(islice(lib.recover(task, whole[2]), 2))
-    assert same(whole[4].state, rest[-1].state) and whole[2].then["round"] == 2
+    assert same(whole[4].state, rest[-1].state) and whole[2].then.round == 2
 
 
 def test_unknown_names_are_one_sentence_with_the_nearest(task, trained):

@@ -10,7 +10,7 @@ from torch.func import functional_call
 
 import lib
 from lib.errors import Bad
-from lib.fl.history import Trained
+from lib.methods.trained import Trained
 from lib.methods import curvature, needs
 from lib.methods import tis as estimation
 from lib.metrics import tis as tis_metrics
@@ -43,7 +43,7 @@ def parameters(task):
 # ---------------------------------------------------------------- TIS Reset
 
 def test_gamma_0_changes_nothing_and_100_resets_every_entry_with_a_score(task, trained):
-    score = estimation.scores(task, trained.state)[0]
+    score = estimation.scores(task, trained)[0]
     assert same(start(task, trained, gamma=0).state, trained.state)
     now = start(task, trained, gamma=100).state
     for k in score:
@@ -52,7 +52,7 @@ def test_gamma_0_changes_nothing_and_100_resets_every_entry_with_a_score(task, t
 
 
 def test_reset_sets_grow_with_gamma_and_hold_their_share_of_each_tensors_score(task, trained):
-    score, last = estimation.scores(task, trained.state)[0], None
+    score, last = estimation.scores(task, trained)[0], None
     for gamma in (10, 30, 60, 90):
         mask = start(task, trained, gamma=gamma).mask
         for k, m in mask.items():
@@ -73,15 +73,16 @@ def test_the_reset_value_is_zero_or_the_value_before_training(task, trained):
 
 def test_the_score_is_one_where_the_target_is_everything():
     task = tiny(**SMALL, forget="share", forget_share=1.0)
-    score = estimation.scores(task, task.init("a"))[0]
-    h = estimation.curvature_of(task, task.init("a"))[0]["all"]
+    trained = Trained(None, task.init("a"), None, [])
+    score = estimation.scores(task, trained)[0]
+    h = trained.curvature(task)[0]["all"]
     for k, v in score.items():
         live = h[k] > 0
         assert torch.allclose(v[live], torch.ones_like(v[live])) and (v[~live] == 0).all() and live.any()
 
 
 def test_the_score_stays_between_zero_and_its_bound_and_ignores_the_losss_scale(task, trained):
-    h = estimation.curvature_of(task, trained.state)[0]
+    h = trained.curvature(task)[0]
     bound = (len(task.indices("full")) / len(task.indices("forget"))) ** 2
     score = curvature.tis(h["forget"], h["all"])
     scaled = curvature.tis(*({k: 7.5 * v for k, v in h[w].items()} for w in ("forget", "all")))
@@ -121,13 +122,13 @@ def test_scores_depend_on_whose_data_is_to_be_forgotten(name, trained, task):
 def test_other_scores_choose_other_entries(task, trained):
     masks = [start(task, trained, score=s).mask for s in estimation.SCORES]
     assert not any(same(a, b) for i, a in enumerate(masks) for b in masks[:i])
-    h = estimation.curvature_of(task, trained.state)[0]
+    h = trained.curvature(task)[0]
     assert same(masks[1], curvature.select(h["forget"], 30.0))
 
 
 def test_the_shift_score_is_the_dropped_term_of_the_fisher_information(task, trained):
-    found, cost = estimation.scores(task, trained.state, score="shift")
-    h, forget = estimation.curvature_of(task, trained.state)[0]["all"], task.indices("forget")
+    found, cost = estimation.scores(task, trained, score="shift")
+    h, forget = trained.curvature(task)[0]["all"], task.indices("forget")
     gradient = time.loss_gradient(task.load(trained.state), task.inputs(task.x[forget]), task.y[forget])
     assert all(torch.allclose(found[k], torch.where(h[k] > 0, gradient[k]**2 / h[k], 0)) for k in h)
     assert cost.bytes == 5 * 4 * task.parameters
@@ -178,10 +179,12 @@ def test_random_reset_takes_as_many_entries_of_each_tensor_elsewhere(task, train
 
 def test_random_reset_of_everything_is_tis_reset_of_everything(task, trained):
     h = {k: torch.rand_like(trained.state[k]) + 0.1 for k in parameters(task)}
-    task.__dict__["_curvature"].clear()
-    estimation.curvature_of(task, trained.state, make=lambda *_: ({"all": h, "forget": h}, lib.Cost()))
+
+    class Everywhere(Trained):
+        def compute_curvature(self, task, kind, path):
+            return {"all": h, "forget": h}, lib.Cost()
+    trained = Everywhere(trained.init, trained.state, None, [])
     a, b = (start(task, trained, name, gamma=100).state for name in ("TIS-Reset", "Random-Reset"))
-    task.__dict__["_curvature"].clear()
     assert same(a, b) and not any(a[k].any() for k in h)
 
 
@@ -313,18 +316,14 @@ def test_the_best_point_and_accuracy_at_a_level_of_forgetting():
     assert np.isnan(tis_metrics.at_level(points[:2], "nfs_target"))
 
 
-def test_a_sweep_computes_the_curvature_once_and_the_store_serves_it_again(store, monkeypatch):
+def test_a_sweep_computes_the_curvature_once_and_the_store_serves_it_again(store):
     task = tiny(**SMALL, gammas=[10, 50], random_draws=2, rounds=2, unlearn_rounds=2, mia="tis_nn",
                 methods={"TIS-Reset": {}, "TIS-Reset/init": {"reset": "init"}, "Random-Reset": {}, "FT": {}})
-    calls, whole = [], estimation.compute_curvature
-
-    def counted(*args):
-        calls.append(args)
-        return whole(*args)
-    monkeypatch.setattr(estimation, "compute_curvature", counted)
     rows = gammas.sweep(task, store)
+    made = {p: p.stat().st_mtime_ns for p in store.root.rglob("record.json")}
     again = gammas.sweep(tiny(**{**SMALL, **task.settings}), store)
-    assert len(calls) == 1
+    assert made == {p: p.stat().st_mtime_ns for p in store.root.rglob("record.json")}
+    assert len(list((store.root / "curvature").glob("*/record.json"))) == 1
     drop = ("time", "rtr")
     assert str([r for r in rows if r["metric"] not in drop]) == str([r for r in again if r["metric"] not in drop])
     df = lib.rows(rows, profile="quick", notebook="07", setting="s")
@@ -347,7 +346,7 @@ def test_the_anatomy_of_the_scores(store):
     df = lib.rows(rows, profile="quick", notebook="07", setting="s").pivot(index="metric", columns="variant",
                                                                            values="value")
     exact, sampled = df["curvature=ggn"], df["curvature=ggn_mc"]
-    score = estimation.scores(task, lib.train(task, store).state)[0]
+    score = estimation.scores(task, lib.train(task, store))[0]
     held = {k: v.flatten().sort(descending=True).values for k, v in score.items() if v.sum() > 0}
     part = [(v[:-(-len(v) // 20)].sum() / v.sum()).item() * len(v) for v in held.values()]
     assert exact["top_ratio"] == pytest.approx(sum(part) / sum(map(len, held.values())))
@@ -360,7 +359,7 @@ def test_flatness_finds_a_slope_and_keeps_it(store, monkeypatch):
     rows = gammas.flatness(task, store, repeats=3)
     values = {r["metric"]: r["value"] for r in rows}
     assert set(values) == {"slope_flatness", "rank_correlation"} and -1 <= values["rank_correlation"] <= 1
-    monkeypatch.setattr(gammas, "fedavg", None)  # the store serves it again
+    monkeypatch.setattr(lib.Store, "save", None)  # the store serves it again
     assert {r["metric"]: r["value"] for r in gammas.flatness(task, store, repeats=3)} == values
 
 

@@ -1,5 +1,4 @@
 """The store: atomic, checked, found by what made a result; killed runs resume bit for bit."""
-import inspect
 import json
 import os
 import signal
@@ -14,12 +13,10 @@ import torch
 from conftest import TINY, same, tiny
 
 import lib
-from lib.errors import Bad
-from lib.fl.history import Trained
-from lib.runs import code
-from lib.runs import run as run_module
-from lib.runs.code import code_hash
+from lib.methods.trained import Trained
 from lib.runs.run import history_bytes, run_key, training_key
+from lib.errors import Bad
+from lib.runs.store import Slot
 
 ROOT = Path(__file__).parents[2]
 KEY = {"a": 1}
@@ -72,24 +69,6 @@ def test_no_pickle_in_the_library():
         assert "import pickle" not in text and "torch.load(" not in text and "allow_pickle=True" not in text, path
 
 
-def test_the_key_sees_code_but_not_docstrings():
-    def variants(body):
-        scope = {}
-        exec(compile(body, "<cell>", "exec"), scope)
-        return scope["f"]
-    import linecache
-
-    def function(body, name):
-        linecache.cache[name] = (len(body), None, body.splitlines(True), name)
-        scope = {}
-        exec(compile(body, name, "exec"), scope)
-        return code_hash(scope["f"])
-    a = function('def f(x):\n    """One."""\n    return x + 1\n', "<a>")
-    b = function('def f(x):\n    """Two."""\n    return x + 1  # why\n', "<b>")
-    c = function('def f(x):\n    """One."""\n    return x + 2\n', "<c>")
-    assert a == b != c
-
-
 def test_the_key_of_a_run_sees_what_matters(task):
     keys = [json.dumps(k, sort_keys=True, default=str) for k in (
         run_key(task, "NoT", {}, 3, 1), run_key(task, "FT", {}, 3, 1), run_key(task, "NoT", {"layers": [1]}, 3, 1),
@@ -116,17 +95,14 @@ def test_a_run_is_trained_once_and_found_again(task, store):
 
 
 def interrupted(monkeypatch, after, call):
-    """Run `call` until the loop has yielded `after` rounds, then die as an exception would."""
-    from lib.fl import rounds
-    real = rounds.fedavg
+    """Run `call` until it has left the checkpoint of round `after`, then die as an exception would."""
+    real = Slot.checkpoint
 
-    def dying(*a, **kw):
-        for i, now in enumerate(real(*a, **kw)):
-            if i >= after:
-                raise KeyboardInterrupt
-            yield now
-    for module in (run_module, sys.modules["lib.methods"]):
-        monkeypatch.setattr(module, "fedavg", dying)
+    def dying(self, number, *args):
+        real(self, number, *args)
+        if number >= after:
+            raise KeyboardInterrupt
+    monkeypatch.setattr(Slot, "checkpoint", dying)
     with pytest.raises(KeyboardInterrupt):
         call()
     monkeypatch.undo()
@@ -140,6 +116,8 @@ def test_interrupted_training_resumes_bit_for_bit(tmp_path, monkeypatch, changes
     a, b = lib.train(task, whole), lib.train(task, broken)
     assert same(a.state, b.state) and len(a.curve) == len(b.curve) == 6
     assert not list((tmp_path / "b").rglob("part*"))
+    records = [json.loads(next((tmp_path / n).rglob("record.json")).read_text())["body"] for n in "ab"]
+    assert records[0]["record"].keys() == records[1]["record"].keys() and records[0]["files"] == records[1]["files"]
     if changes.get("history"):
         assert a.history.rounds == b.history.rounds == [1, 2, 3, 4, 5]
         assert all(same(a.history.update(t, 2), b.history.update(t, 2)) for t in a.history.rounds)
@@ -173,11 +151,11 @@ def test_kill_9_leaves_nothing_that_is_trusted(tmp_path):
     task = lib.make_task(settings, 0)
     part = killed.load("training", training_key(task), "part")
     assert part and killed.load("training", training_key(task)) is None
-    done = part.record["round"]
+    done = part.record["number"]
     assert 0 < done < 400
     from itertools import islice
     plain = list(islice(lib.fedavg(task, "full", task.init("train"), phase="train"), done))[-1].state
-    assert same(part.tensors(f"part_{done}"), plain)
+    assert same(part.tensors(f"part_state_{done}"), plain)
 
 
 def test_history_is_what_clients_sent(store):
@@ -209,11 +187,3 @@ def test_a_method_without_recovery_ends_where_it_ends(task, store):
     trained = Trained(task.init("train"), task.init("train"), None, [])
     record = lib.run(task, store, "Original", trained=trained)
     assert [c["round"] for c in record["curve"]] == [0]
-
-
-def test_a_method_does_not_depend_on_how_methods_are_registered():
-    from lib import methods
-    from lib.methods import federated
-    before = code_hash(federated.not_)
-    assert "method" not in code._syntax(inspect.getsource(federated.not_))[1]
-    assert before == code_hash(federated.not_) != code_hash(federated.ft) and before != code_hash(methods)

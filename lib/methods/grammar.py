@@ -1,0 +1,75 @@
+"""What an unlearning method is: how it is registered, what it needs, and how its rounds become recovery.
+
+A method is `f(task, trained, *, hyper-parameters)`, with types and ranges of `lib.values`; it yields at least one
+`Round`, and the first is round 0.
+"""
+from ..errors import Bad
+from ..fl.rounds import fedavg
+from ..registry import METHODS, arguments, judge
+
+NEEDS = ("forget", "history", "init", "target")
+
+
+def method(name, *, needs=(), recovery=True, also=None):
+    """Register an unlearning method.
+
+    needs: any of `forget` (inputs or labels of the forget data), `history` (stored updates), `init` (the model before
+    training), `target` (the forgetting clients take part), with the default arguments; also: what single values of
+    arguments add, `{(argument, value): need}`; recovery: whether FedAvg on the retained data follows.
+    """
+    unknown = {*needs, *(also or {}).values()} - set(NEEDS)
+    if unknown:
+        raise Bad(f"method {name}: needs {sorted(unknown)} is not known; choose from {', '.join(NEEDS)}")
+    return METHODS.named(name, needs=tuple(needs), recovery=recovery, also=also or {})
+
+
+def find(name):
+    """The method of that name; an unknown one is an error that names the nearest."""
+    return METHODS.find(name, "methods")
+
+
+def defaults(name):
+    """A method's hyper-parameters and their default values."""
+    return {argument: default for argument, (_, default) in arguments(find(name)).items()}
+
+
+def needs(name, **hp):
+    """What a method needs with these arguments."""
+    f = find(name)
+    found = list(f.needs)
+    for (argument, value), need in f.also.items():
+        if hp.get(argument) == value and need not in found:
+            found.append(need)
+    return tuple(found)
+
+
+def unlearn(task, trained, method_name, /, **hp):
+    """The method's rounds, then recovery; the first round is round 0. Infinite where recovery follows."""
+    f = find(method_name)
+    judge(arguments(f), hp, f"methods.{method_name}")
+    last = None
+    for last in f(task, trained and trained.protected(), **hp):
+        yield last
+    if f.recovery:
+        yield from recover(task, last)
+
+
+def recover(task, last, keep_updates=()):
+    """FedAvg from a round's state, under its mask, as its `then` says: by default on the retained data.
+
+    Entries that the mask freezes are not sent. Every round that comes out says in `then` how to go on from it: it is
+    a checkpoint. Training is this as well, on all data from an initialisation.
+    """
+    then = last.then
+    stream = fedavg(task, then.jobs, last.state, phase=then.phase, start=then.round, schedule=then.schedule,
+                    lr=then.lr, mask=last.mask, extra=last.extra, keep_updates=keep_updates)
+    share = 1 - frozen_entries(task, last.mask) / task.parameters
+    for number, now in enumerate(stream, then.round + 1):
+        cost = now.cost._replace(bytes=now.cost.bytes * share)
+        yield now._replace(then=then._replace(round=number), cost=cost)
+
+
+def frozen_entries(task, mask):
+    """How many entries of the parameters a mask freezes."""
+    parameters = dict(task.model.named_parameters())
+    return sum(int((~free).sum()) for name, free in (mask or {}).items() if name in parameters)

@@ -1,0 +1,132 @@
+"""What all runners share: a result that is computed once, a loop that can be killed, and one bar for many."""
+import platform
+import sys
+import tempfile
+from types import SimpleNamespace
+
+import torch
+
+from ..fl.history import to_device
+from ..fl.rounds import Cost, Round, Then, fedavg
+from ..fl.task import Task
+from ..methods import recover
+from ..words import describe
+from .code import Unhashable, code_hash
+from .progress import progress
+from .store import Slot, Store
+
+# Settings that say what is computed with a task, or how fast, and not what the task is.
+NOT_OF_A_TASK = {"methods", "ablations", "ablation_rounds", "traced", "trace_rounds", "studies", "gammas",
+                 "random_draws", "threads", "device", "cuda_graphs", "history_limit_gb"}
+
+
+def code_of(task, *functions, methods=()):
+    """The part of a key that says which code computes: the federation, this loop, and `functions` with all they reach.
+
+    Of the registries only the task's net and the named methods count: the data, as images and as clients' indices, is
+    in the task's fingerprint.
+    """
+    only = {"model": [task.settings["model"]], "dataset": [], "partition": [], "method": methods}
+    return code_hash(fedavg, recover, Task, follow, *functions, only=only)
+
+
+def environment(task):
+    """What a result was made with: recorded, never part of its key."""
+    return {"device": str(task.device), "dtype": str(task.dtype).removeprefix("torch."),
+            "threads": torch.get_num_threads(), "torch": torch.__version__, "python": platform.python_version()}
+
+
+def described(task):
+    """The columns of the result schema that the task alone decides."""
+    return {"setting": task.name, "seed": task.seed, **describe(task.settings)}
+
+
+def kept(store, kind, key, make, task, name):
+    """The entry of one result, from the store if it is there: the only way by which anything comes to be in it.
+
+    key(): a plain dict of all that decides the numbers; make(slot): computes them, `(record, tensors)`; name: for
+    messages. What has no key is computed anew each time, in a folder that goes when its entry does, and that is said.
+    """
+    try:
+        key = key()
+        store.folder(kind, key)
+    except Unhashable as why:
+        print(f"{name} is not kept: {why}", file=sys.stderr, flush=True)
+        aside = tempfile.TemporaryDirectory()
+        entry = _made(Slot(Store(aside.name), kind, {}), make, task)
+        entry.aside = aside
+        return entry
+    by = {k: v for k, v in task.settings.items() if k not in NOT_OF_A_TASK}
+    store.asked(kind, key, {"setting": task.name, "seed": task.seed, "settings": by})
+    return store.get(kind, key, lambda: _made(Slot(store, kind, key), make, task))
+
+
+def _made(slot, make, task):
+    record, tensors = make(slot)
+    return slot.finish(record | {"environment": environment(task)}, tensors)
+
+
+def follow(task, slot, start, go_on, *, count, every, measure, bar, each=None, more=None, endless=True):
+    """Consume rounds up to `count` and leave checkpoints; returns `(curve, last round)`. A killed run goes on, bit for
+    bit, from its newest checkpoint.
+
+    start(): the rounds, from round 0 on; go_on(now): those that follow the round `now`;
+    measure(state): metrics, every `every` rounds and at the end, for the curve;
+    each(r, before, now): told of every round; more: a dict that it may fill, which lives on in checkpoints;
+    endless: the rounds have no end of their own; a method that ends by itself is judged when it is done.
+    """
+    r, now, curve, total = -1, None, [], Cost()
+    if slot.part:
+        r, now, curve, total = _restored(task, slot)
+    rounds = go_on(now) if slot.part else start()
+
+    def point():
+        curve.append({"round": r, "bytes": total.bytes, "flops": total.flops, "seconds": total.seconds,
+                      **measure(now.state)})
+        bar.update(r, _watched(curve[-1]))
+
+    for following in rounds:
+        before, now = now, following
+        r, total = r + 1, total + now.cost
+        if each:
+            each(r, before, now)
+        if r >= count and (endless or now.then.round > 0):
+            break
+        if r % every == 0:
+            point()
+            if now.then.resumable:
+                slot.checkpoint(r, {"curve": curve, "total": list(total), "then": now.then._asdict(),
+                                    "more": more or {}},
+                                {"state": now.state, "mask": now.mask, "extra": now.extra})
+    if not curve or curve[-1]["round"] != r:
+        point()
+    return curve, now
+
+
+def _restored(task, slot):
+    """`(round, Round, curve, total)` of the checkpoint of a killed run."""
+    record = slot.part.record
+    mask = slot.restored("mask")
+    now = Round(to_device(slot.restored("state"), task), mask=mask and to_device(mask, task),
+                extra=slot.restored("extra"), then=Then(**record["then"]))
+    return record["number"], now, record["curve"], Cost(*record["total"])
+
+
+def _watched(point):
+    """What the bar says of a point of a curve."""
+    for metric, words in (("forget_acc", "forget accuracy"), ("test_acc", "test accuracy")):
+        if metric in point:
+            return f"{words} {point[metric]:.1f} %"
+    return ""
+
+
+def one_by_one(todo, what):
+    """The results of `[(words, make)]`, in order, under one bar; `make(bar)` may tell it more about its own part."""
+    show, out = progress(len(todo), what), []
+    for i, (words, make) in enumerate(todo):
+        def tell(r, text, i=i, words=words):
+            show.update(i, f"{words}: round {r}, {text}")
+        show.update(i, words)
+        out.append(make(SimpleNamespace(update=tell)))
+    show.update(len(todo), "all there")
+    return out
