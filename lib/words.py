@@ -77,7 +77,7 @@ def rank(column):
 class Metric(NamedTuple):
     """A metric in words. kind: `accuracy`, `attack` (a share of attacks that succeed), `loss`, `gap` (zero is best),
     `cost`, `cost ratio` (over Retrain's), `time` (differs from run to run), `norm`, `score` (1 is Retrain), `ratio`,
-    or `share` (of parameters, of a score)."""
+    `share` (of parameters, of a score) or `time bound` (of Theorem 1)."""
     name: str
     words: str
     unit: str

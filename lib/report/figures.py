@@ -97,8 +97,9 @@ def goal_line(ax, df, setting, metric):
 
 
 def prefixed_axis(axis, unit):
-    """Ticks as 2 GB or 3 TFLOP."""
+    """A few ticks, as 2 GB or 3 TFLOP."""
     axis.set_major_formatter(EngFormatter(PREFIXED[unit]))
+    axis.set_major_locator(MaxNLocator(4))
 
 
 # ---------------------------------------------------------------- over rounds
@@ -122,15 +123,13 @@ def curves(df, metrics=GAP, methods=None, zoom=None, x="round"):
             end = goal_line(ax, df, setting, metric)
             if zoom and np.isfinite(end):
                 ax.set_ylim(end - zoom, end + zoom)
-            if ax in axes[0]:
-                ax.set_title(label(metric, part))
             if x != "round":
                 prefixed_axis(ax.xaxis, known(x).unit)
-                ax.xaxis.set_major_locator(MaxNLocator(4))
-            if ax in axes[-1]:
-                ax.set_xlabel("round of unlearning" if x == "round" else known(x).words)
         if len(settings) > 1:
             row[0].set_ylabel(title, fontweight="bold")
+    for top, bottom, metric in zip(axes[0], axes[-1], metrics):
+        top.set_title(label(metric, part))
+        bottom.set_xlabel("round of unlearning" if x == "round" else known(x).words)
 
     handles = [proxy(name, **look | ({"lw": 0} if name in points else {"marker": None}))
                for name, look in drawn.items()]
@@ -416,33 +415,35 @@ def lines(df, x, y, stop="oracle", hue="method", col="setting", ylabel=None, xla
     panels = settings_of(part) if col == "setting" else [(v, str(v)) for v in sorted(set(part[col]))]
     drawn = looks_of_hue(part, hue)
     few = part["seed"].nunique() <= FEW
-    flat = len(panels) == 1                         # one panel a metric: they stand side by side
-    if flat:
-        fig, axes = grid(1, len(metrics), width=3.4)
-    else:
-        fig, axes = grid(len(metrics), len(panels), width=3.8, sharex="col", sharey="row")
 
-    for row, metric in zip(axes.T if flat else axes, metrics):
+    fig, axes = panels_of_lines(metrics, panels)    # [metric, panel]
+    for row, metric in zip(axes, metrics):
         row[0].set_ylabel(ylabel or label(metric, part))
-        for ax, (value, title) in zip(row, panels):
+        for ax, (value, _) in zip(row, panels):
             here = part[(part[col] == value) & (part["metric"] == metric)]
-            for name, look in drawn.items():
-                wide = here[here["hue"] == name].pivot_table(index="x", columns="seed", values="value")
-                draw_over_x(ax, wide, look, few)
+            draw_hues(ax, here, drawn, few)
             if reference is not None:
                 ax.axhline(reference, **GOAL)
             if log:
                 ax.set_xscale("log")
-            if not flat and ax in axes[0]:
-                ax.set_title(title)
-            if ax in axes[-1]:
-                ax.set_xlabel(xlabel or known(x).words)
+    for ax in axes[-1] if len(panels) > 1 else axes.flat:
+        ax.set_xlabel(xlabel or known(x).words)
+    for ax, (_, title) in zip(axes[0], panels) if len(panels) > 1 else ():
+        ax.set_title(title)
 
     spread = "thin: each seed" if few else "band: sd"
-    note(fig, part, panels[0][1] if flat else "", f"thick: mean, {spread}")
+    note(fig, part, panels[0][1] if len(panels) == 1 else "", f"thick: mean, {spread}")
     legend(fig, [proxy(name, **look) for name, look in drawn.items()],
            title=None if hue in ("method", "name") else hue, title_fontsize=10)
     return fig
+
+
+def panels_of_lines(metrics, panels):
+    """A figure and its panels [metric, panel]; with one panel a metric, the metrics stand side by side."""
+    if len(panels) == 1:
+        fig, axes = grid(1, len(metrics), width=3.4)
+        return fig, axes.T
+    return grid(len(metrics), len(panels), width=3.8, sharex="col", sharey="row")
 
 
 def with_x_and_hue(part, x, hue):
@@ -469,11 +470,13 @@ def looks_of_hue(part, hue):
     return {name: look | wide for name, look in drawn.items()}
 
 
-def draw_over_x(ax, wide, look, few):
-    """The mean over seeds (the columns of `wide`), and each seed, or a band of one sd."""
-    mean, sd = wide.mean(axis=1), wide.std(axis=1)
-    ax.plot(mean.index, mean, **look)
-    if few:
-        ax.plot(wide.index, wide, lw=0.7, alpha=0.45, color=look["color"])
-    else:
-        ax.fill_between(wide.index, mean - sd, mean + sd, color=look["color"], alpha=0.15, lw=0)
+def draw_hues(ax, here, drawn, few):
+    """One panel of `lines`: the mean over seeds of each hue, and each seed, or a band of one sd."""
+    for name, look in drawn.items():
+        wide = here[here["hue"] == name].pivot_table(index="x", columns="seed", values="value")
+        mean, sd = wide.mean(axis=1), wide.std(axis=1)
+        ax.plot(mean.index, mean, **look)
+        if few:
+            ax.plot(wide.index, wide, lw=0.7, alpha=0.45, color=look["color"])
+        else:
+            ax.fill_between(wide.index, mean - sd, mean + sd, color=look["color"], alpha=0.15, lw=0)

@@ -12,9 +12,8 @@ from .tables import seeds_text
 
 GOAL = {"color": METHODS[REFERENCE].color, "ls": (0, (4, 3)), "lw": 1.2}
 PAPER = {"marker": "D", "ls": "", "mfc": "white", "mec": "#111111", "mew": 1.4, "ms": 6.5}
-# for what has no row in lib/words.py
-SPARE = (*(row.color for row in CHANGES.values()),
-         "#1F77B4", "#7F7F00", "#C71585", "#2F4F4F", "#B8860B", "#4B0082")
+# For what has no row in lib/words.py; none is near a method's colour.
+SPARE = ("#E7298A", "#17BECF", "#66A61E", "#7570B3", "#D95F02", "#8B0000", "#FF6F61", "#2F4F4F", "#7F7F00", "#8DA0CB")
 MARKERS = "osDv^P<>Xh"
 TWINS = ((1, 1.2), (4, 1.2, 1, 1.2, 1, 1.2), (2, 3))    # dashes of a method's other variants
 
@@ -86,10 +85,10 @@ def rows_of(names):
     table = {**METHODS, **CHANGES}
     found = {name: table[name] for name in names if name in table}
     others = sorted(set(names) - set(table))
-    palette = SPARE
-    if len(others) + len(found) > len(SPARE):
-        palette = sns.husl_palette(len(others) + len(found)).as_hex()
     taken = {row.color for row in found.values()}
+    palette = SPARE
+    if len(others) > len(set(SPARE) - taken):
+        palette = sns.husl_palette(len(others) + len(found)).as_hex()
     for name in others:
         place = free_place(name, palette, taken)
         found[name] = Method(name, palette[place], MARKERS[place % len(MARKERS)])
