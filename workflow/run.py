@@ -1,28 +1,63 @@
 """Fill the store without a kernel: run the `parameters` and `compute` cells of notebooks as plain Python.
 
 python -m workflow.run --profile P [--only 02,07.mnist] [--seed S ...] [--list | --dry-run | --flops]
+python -m workflow.run --clean [--yes]
 """
 import argparse
 import sys
 
 from lib.errors import Bad
+from lib.files import ROOT, runs_root
 from lib.profiles import load
 
 from .cost import listing
 from .jobs import brief, claim_gpu, job, jobs, notebook
 
 
+def _agreed(question):
+    """Whether someone answers yes; nobody there is a no."""
+    try:
+        return input(question).strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
+
+
+def clean(profile, yes):
+    """List what nobody needs in the stores of all profiles, and delete it when told to."""
+    from lib.runs.clean import described, remove, waste
+    profiles = [load(path.stem) for path in sorted(ROOT.glob("params/*.yaml")) if path.stem != "search"]
+    if profile and profile not in [p["profile"] for p in profiles]:
+        profiles.append(load(profile))
+    for store in sorted(runs_root().glob("*/store")):
+        name = store.parent.name
+        if name not in [p["profile"] for p in profiles]:
+            print(f"{store}: left alone, there is no profile {name}; name its file by --profile")
+            continue
+        found = waste(store, profiles)
+        if not found:
+            print(f"{store}: nothing to clean")
+            continue
+        print(f"{store}:\n{described(found, store)}")
+        if yes or _agreed("Delete these? [y/N] "):
+            print(f"{remove(found, store) / 1e6:.1f} MB freed")
+    return 0
+
+
 def main(argv=None):
     p = argparse.ArgumentParser(prog="python -m workflow.run", description="Fill the store without a kernel.")
-    p.add_argument("--profile", default="quick", help="a file in params/, or the path of one")
+    p.add_argument("--profile", help="a file in params/, or the path of one (default: quick)")
     p.add_argument("--only", help="as 02 or 02.cifar10_cnn,05")
     p.add_argument("--seed", type=int, action="append", help="one of the seeds, or another; may be repeated")
     p.add_argument("--list", action="store_true", help="print the jobs, one a line")
     p.add_argument("--dry-run", action="store_true", help="print a table of the settings")
     p.add_argument("--flops", action="store_true", help="the table with estimated FLOPs (imports torch)")
+    p.add_argument("--clean", action="store_true", help="list what nobody needs in the stores, and ask to delete it")
+    p.add_argument("--yes", action="store_true", help="with --clean: do not ask")
     a = p.parse_args(argv)
     try:
-        profile = load(a.profile)
+        if a.clean:
+            return clean(a.profile, a.yes)
+        profile = load(a.profile or "quick")
         todo = jobs(profile, a.only, a.seed)
         for number in {n: 0 for n, _, _ in todo} if a.only and not (a.dry_run or a.flops) else ():
             if notebook(number) is None:
