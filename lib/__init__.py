@@ -37,9 +37,10 @@ _HOME = {
     "report.theory": "study_table pick bound_table normalised profiles flows contents recovered "
                      "activations_moved variations",
     "runs.code": "code_hash",
+    "runs.loop": "described environment",
     "runs.needs": "access_table derive_needs",
     "runs.progress": "progress",
-    "runs.run": "open_store tasks train run run_all curvatures described environment",
+    "runs.run": "open_store tasks train run run_all curvatures",
     "runs.store": "Store",
     "runs.sweep": "anatomy flatness sweep_all",
     "settings": "KEYS check complete",

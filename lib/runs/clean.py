@@ -67,7 +67,8 @@ def remove(found, root):
 
 def described(found, root):
     """The list as text, the largest first, with sizes."""
-    lines = [f"{_words(w.bytes):>9}  {w.path.relative_to(root)}  ({w.why})" for w in sorted(found, key=lambda w: -w.bytes)]
+    largest = sorted(found, key=lambda w: -w.bytes)
+    lines = [f"{_words(w.bytes):>9}  {w.path.relative_to(root)}  ({w.why})" for w in largest]
     return "\n".join([*lines, f"{_words(sum(w.bytes for w in found)):>9}  in all, {len(found)} files and folders"])
 
 
