@@ -69,12 +69,11 @@ from .metrics.tis import (
 
 # compute once, resume, keep
 from .runs.code import code_hash as code_hash
+from .runs.loop import described as described, environment as environment
 from .runs.needs import access_table as access_table, derive_needs as derive_needs
 from .runs.progress import progress as progress
 from .runs.run import (
     curvatures as curvatures,
-    described as described,
-    environment as environment,
     open_store as open_store,
     run as run,
     run_all as run_all,

@@ -1,6 +1,7 @@
 """Fill the store without a kernel: run the `parameters` and `compute` cells of notebooks as plain Python.
 
 python -m workflow.run --profile P [--only 02,07.mnist] [--seed S ...] [--list | --dry-run | --flops]
+python -m workflow.run --clean [--yes]
 """
 import argparse
 import sys
@@ -8,18 +9,21 @@ import sys
 from lib.errors import Bad
 from lib.profiles import load
 
+from .clean import clean
 from .cost import listing
 from .jobs import brief, claim_gpu, job, jobs, notebook
 
 
 def arguments(argv=None):
     p = argparse.ArgumentParser(prog="python -m workflow.run", description="Fill the store without a kernel.")
-    p.add_argument("--profile", default="quick", help="a file in params/, or the path of one")
+    p.add_argument("--profile", help="a file in params/, or the path of one (default: quick)")
     p.add_argument("--only", help="as 02 or 02.cifar10_cnn,05")
     p.add_argument("--seed", type=int, action="append", help="one of the seeds, or another; may be repeated")
     p.add_argument("--list", action="store_true", help="print the jobs, one a line")
     p.add_argument("--dry-run", action="store_true", help="print a table of the settings")
     p.add_argument("--flops", action="store_true", help="the table with estimated FLOPs (imports torch)")
+    p.add_argument("--clean", action="store_true", help="list what nobody needs in the stores, and ask to delete it")
+    p.add_argument("--yes", action="store_true", help="with --clean: do not ask")
     return p.parse_args(argv)
 
 
@@ -54,7 +58,9 @@ def say(text):
 def main(argv=None):
     a = arguments(argv)
     try:
-        profile = load(a.profile)
+        if a.clean:
+            return clean(a.profile, a.yes)
+        profile = load(a.profile or "quick")
         todo = asked_for(profile, a)
         if a.list:
             print("\n".join(f"{n}.{s}.s{seed}" for n, s, seed in todo))

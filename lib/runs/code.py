@@ -4,44 +4,36 @@
 in turn. A function gives its tree (without docstrings, comments and annotations), a class what is in it, a module of
 ours the attributes that are used, anything else its value, tensors and arrays by their bytes. It ends at installed
 packages and the standard library, which a key only names, and at the modules of `WORDS`, which hold words and files,
-not arithmetic. What has no exact value, such as an open file, raises `Unhashable`.
+not arithmetic. What has no exact value, such as an open file, raises `Unhashable`. Not seen: what is looked up by a
+name made at run time, and attributes of what a function is given, whose classes the caller adds.
 """
-import ast
 import builtins
 import dataclasses
-import dis
 import functools
 import hashlib
-import importlib
 import inspect
 import sys
 import sysconfig
-from collections import defaultdict
 from pathlib import Path
-from types import (BuiltinFunctionType, CodeType, FunctionType, MappingProxyType, MethodType, MethodWrapperType,
-                   ModuleType)
+from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, MethodWrapperType, ModuleType
 
 import numpy as np
 import torch
 
 from ..registry import Registry
 from ..sources import texts
+from .syntax import Unhashable, chains_of, dump, global_names, imports, trees
 
-WORDS = {f"lib.{name}" for name in ("settings", "words", "files", "errors", "profiles", "values", "registry",
-                                    "sources", "runs.progress",
-                                    "runs.store", "runs.code")}
-REGISTERING = {"method", "model", "dataset", "partition", "metric", "claim", "study"}
-INSTALLED = {str(Path(p).resolve()) for k, p in sysconfig.get_paths().items() if k in ("stdlib", "platstdlib",
-                                                                                       "purelib", "platlib")}
+WORDS = {f"lib.{name}" for name in (
+    "settings", "words", "files", "errors", "profiles", "values", "registry", "sources", "runs.progress", "runs.store",
+    "runs.code", "runs.syntax")}
+INSTALLED = [str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
 PLAIN = (int, float, complex, str, bytes, bool, type(None), type(...), type(NotImplemented), range)
-OF_A_CLASS = {"__dict__", "__weakref__", "__doc__", "__module__", "__annotations__", "__annotate__", "__orig_bases__",
-              "__annotate_func__", "__annotations_cache__", "__firstlineno__", "__static_attributes__",
-              "__dataclass_params__", "__match_args__", "__abstractmethods__", "_abc_impl", "__qualname__",
-              "__parameters__", "__type_params__", "__classcell__"}
-
-
-class Unhashable(Exception):
-    """Something that code reaches has no value that a key could hold."""
+OF_A_CLASS = {      # what every class has, and versions of Python differ in
+    "__dict__", "__weakref__", "__doc__", "__module__", "__qualname__", "__orig_bases__", "__annotations__",
+    "__annotate__", "__annotate_func__", "__annotations_cache__", "__conditional_annotations__", "__firstlineno__",
+    "__static_attributes__", "__dataclass_params__", "__match_args__", "__parameters__", "__type_params__",
+    "__classcell__", "__abstractmethods__", "_abc_impl"}
 
 
 def code_hash(*objects, only=None):
@@ -51,122 +43,6 @@ def code_hash(*objects, only=None):
     for o in objects:
         reach.visit(o)
     return reach.hash.hexdigest()[:16]
-
-
-# ---------------------------------------------------------------- the syntax tree of loaded code
-
-def dump(node):
-    """A syntax tree as text, the same in every version of Python: fields that are empty are left out."""
-    if isinstance(node, list):
-        return "[" + ",".join(map(dump, node)) + "]"
-    if not isinstance(node, ast.AST):
-        return repr(node)
-    fields = [(k, v) for k, v in ast.iter_fields(node) if v is not None and v != [] and k not in ("ctx", "kind")]
-    return f"{type(node).__name__}({','.join(f'{k}={dump(v)}' for k, v in fields)})"
-
-
-def _bare(tree):
-    """The tree without what does not compute: docstrings, annotations of arguments, and decorators that register."""
-    for node in ast.walk(tree):
-        if isinstance(getattr(node, "body", None), list):
-            node.body = [s for s in node.body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
-        if isinstance(node, ast.arg):
-            node.annotation = node.type_comment = None
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            node.returns = node.type_comment = None
-            node.decorator_list = [d for d in node.decorator_list if not _registers(d)]
-    return tree
-
-
-def _registers(decorator):
-    called = decorator.func if isinstance(decorator, ast.Call) else decorator
-    return getattr(called, "id", getattr(called, "attr", None)) in REGISTERING
-
-
-def _places(code):
-    """Every code object inside one, by name and first line."""
-    yield (code.co_name, code.co_firstlineno), code
-    for inner in code.co_consts:
-        if isinstance(inner, CodeType):
-            yield from _places(inner)
-
-
-@functools.cache
-def _parsed(filename, text):
-    """`({(name, line): code objects}, {(name, line): syntax trees})` of all functions of a source."""
-    codes, trees = defaultdict(list), defaultdict(list)
-    tree = ast.parse(text)
-    units = [tree]
-    if not Path(filename).is_file():        # a kernel compiles the statements of a cell one by one
-        units += [ast.Module([statement], []) for statement in tree.body]
-    for unit in units:
-        for place, code in _places(compile(unit, filename, "exec", dont_inherit=True)):
-            codes[place].append(code)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Lambda):
-            trees["<lambda>", node.lineno].append(node)         # two on one line cannot be told apart: both count
-        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            line = min(n.lineno for n in (node, *node.decorator_list))
-            trees[node.name, line].append(node)
-    _bare(tree)
-    return codes, trees
-
-
-@functools.cache
-def _trees(code):
-    """The syntax trees of a loaded code object; Unhashable where no source compiles to this very code."""
-    place = code.co_name, code.co_firstlineno
-    for text in texts(code.co_filename):
-        try:
-            codes, trees = _parsed(code.co_filename, text)
-        except SyntaxError:
-            continue
-        if code in codes[place] and trees[place]:
-            return tuple(trees[place])
-    raise Unhashable(f"the source of {code.co_name} is not there, or is not what runs")
-
-
-@functools.cache
-def _names(code):
-    """Global names in the code of a function and of all functions in it; those in annotations may be among them."""
-    found = {i.argval for i in dis.get_instructions(code) if "GLOBAL" in i.opname or i.opname == "LOAD_NAME"}
-    return found.union(*(_names(c) for c in code.co_consts if isinstance(c, CodeType)))
-
-
-@functools.cache
-def _chains(tree):
-    """`{name: set of attribute chains}` of all names in a syntax tree: `{"models": {("build",)}}` for `models.build`."""
-    found, inner = defaultdict(set), set()
-    for node in ast.walk(tree):         # from the outside in: `a.b.c` comes before the `a.b` in it
-        if isinstance(node, ast.Attribute) and node not in inner:
-            chain, base = [], node
-            while isinstance(base, ast.Attribute):
-                inner.add(base)
-                chain.insert(0, base.attr)
-                base = base.value
-            if isinstance(base, ast.Name):
-                inner.add(base)
-                found[base.id].add(tuple(chain))
-        elif isinstance(node, ast.Name) and node not in inner:
-            found[node.id].add(())
-    return found
-
-
-def _imported(tree, package):
-    """`{name: object}` of the imports inside a function."""
-    found = {}
-    for node in ast.walk(tree):
-        for alias in node.names if isinstance(node, (ast.Import, ast.ImportFrom)) else ():
-            if isinstance(node, ast.Import):
-                module = importlib.import_module(alias.name)
-                found[alias.asname or alias.name.split(".")[0]] = (
-                    module if alias.asname else sys.modules[alias.name.split(".")[0]])
-                continue
-            module = importlib.import_module("." * node.level + (node.module or ""), package or None)
-            value = getattr(module, alias.name, None)
-            found[alias.asname or alias.name] = (
-                importlib.import_module(f"{module.__name__}.{alias.name}") if value is None else value)
-    return found
 
 
 # ---------------------------------------------------------------- what is whose
@@ -191,18 +67,22 @@ def _installed(file):
     return path.is_absolute() and any(path.resolve().is_relative_to(p) for p in INSTALLED)
 
 
-def _generated(o):
-    """Whether a function was written by dataclass or NamedTuple: it has no source, and the fields say it all."""
-    o = inspect.unwrap(o) if isinstance(o, FunctionType) else o
-    return isinstance(o, FunctionType) and not any(texts(o.__code__.co_filename))
+def _generated(name, member):
+    """Whether dataclass or NamedTuple gave a class this member: the fields say it all, and versions differ."""
+    if not isinstance(member, FunctionType):
+        return False
+    file = inspect.unwrap(member).__code__.co_filename
+    return not any(texts(file)) or name.startswith("__") and _installed(file)
 
 
 def _in_words(name, value):
-    """Whether a global is a name of one of the modules that hold words."""
+    """Whether a name stands for what one of the modules of words holds under this name; numbers and texts count."""
+    if isinstance(value, PLAIN):
+        return False
     if getattr(value, "__module__", None) in WORDS or getattr(value, "__name__", None) in WORDS:
         return True
-    modules = (sys.modules.get(m) for m in WORDS)
-    return any(m is not None and vars(m).get(name) is value for m in modules if not isinstance(value, PLAIN[:1]))
+    modules = [sys.modules[m] for m in WORDS if m in sys.modules]
+    return any(vars(m).get(name) is value for m in modules)
 
 
 class _Reach:
@@ -272,15 +152,16 @@ class _Reach:
             return
         if _installed(f.__code__.co_filename):
             self.write("installed", f.__module__, f.__qualname__)
+            if getattr(sys.modules.get(f.__module__), f.__name__, None) is not f:       # made by a function of theirs
+                self.visit([c.cell_contents for c in f.__closure__ or ()])
             return
         self.visit((f.__defaults__, f.__kwdefaults__))
         closure = dict(zip(f.__code__.co_freevars, f.__closure__ or ()))
-        for tree in _trees(f.__code__):
+        for tree in trees(f.__code__):
             self.write("function", dump(tree))
-            local, chains = _imported(tree, f.__globals__.get("__package__")), _chains(tree)
-            decorators = [n.id for d in getattr(tree, "decorator_list", ()) for n in ast.walk(d)
-                          if isinstance(n, ast.Name)]
-            reached = {*_names(f.__code__), *closure, *local, *decorators}
+            local, chains = imports(tree, f.__globals__.get("__package__")), chains_of(tree)
+            decorators = [name for d in getattr(tree, "decorator_list", ()) for name in chains_of(d)]
+            reached = {*global_names(f.__code__), *closure, *local, *decorators}
             for name in sorted(reached & chains.keys()):
                 self.name(name, chains[name], local, closure, f.__globals__)
 
@@ -332,7 +213,7 @@ class _Reach:
                 value = getattr(value, "__func__", getattr(value, "func", None))
             parts = (value.fget, value.fset, value.fdel) if isinstance(value, property) else (value,)
             for part in parts:
-                if name in OF_A_CLASS or _generated(part) or inspect.isdatadescriptor(part):
+                if name in OF_A_CLASS or _generated(name, part) or inspect.isdatadescriptor(part):
                     continue
                 self.write("member", name)
                 self.visit(part)

@@ -11,9 +11,10 @@ from ..fl.rounds import Cost, Round, Then, fedavg
 from ..fl.task import Task
 from ..methods import recover
 from ..words import describe
-from .code import Unhashable, code_hash
+from .code import code_hash
 from .progress import progress
 from .store import Slot, Store
+from .syntax import Unhashable
 
 # Settings that say what is computed with a task, or how fast, and not what the task is.
 NOT_OF_A_TASK = {"methods", "ablations", "ablation_rounds", "traced", "trace_rounds", "studies", "gammas",

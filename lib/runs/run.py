@@ -15,7 +15,7 @@ from ..methods.trained import Trained
 from ..metrics.evaluate import accuracy, evaluate, losses, predict
 from ..settings import check
 from .code import code_hash
-from .loop import code_of, described, environment, follow, kept, one_by_one  # noqa: F401
+from .loop import code_of, described, follow, kept, one_by_one
 from .progress import progress
 from .store import Store
 

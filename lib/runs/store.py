@@ -8,7 +8,8 @@ from safetensors.torch import load_file, save
 
 from ..errors import Bad
 from ..files import locked, sha256, write
-from .code import Unhashable, code_hash
+from .code import code_hash
+from .syntax import Unhashable
 
 
 def canonical(key):

@@ -17,9 +17,10 @@ import lib
 from lib.methods import METHODS
 from lib.methods.trained import Trained
 from lib.registry import Registry
-from lib.runs.code import Unhashable, code_hash
+from lib.runs.code import code_hash
 from lib.runs.run import run_key
 from lib.runs.store import canonical
+from lib.runs.syntax import Unhashable
 from lib.sources import remember_cell
 
 ROOT = Path(__file__).parents[2]
@@ -89,6 +90,11 @@ KINDS = {
     "another function of lib": ("import lib\ndef f(v): return lib.average(v, 1)", "average", "accuracy"),
     "another builtin": ("def f(v): return min(v)", "min", "max"),
     "another function of a package": ("import numpy as np\ng = np.mean\ndef f(v): return g(v)", "mean", "sum"),
+    "what a function of a package was made from": ("import contextlib\n@contextlib.contextmanager\ndef g(): yield 1\n"
+                                                   "def f(v):\n    with g() as x: return x", "yield 1", "yield 2"),
+    "in a function made by a package": ("import operator, functools\ndef g(v): return v + 1\n"
+                                        "h = functools.reduce(lambda a, b: lambda v: a(b(v)), [g, abs])\n"
+                                        "def f(v): return h(v)", "+ 1", "+ 2"),
     "an import inside": ("def f(v):\n    from lib.fl.rounds import average as g\n    return g(v)", "average", "accumulate"),
 }
 

@@ -1,0 +1,137 @@
+"""The syntax of code as it is loaded: its tree without what does not compute, and the names in it."""
+import ast
+import dis
+import functools
+import importlib
+import sys
+from collections import defaultdict
+from pathlib import Path
+from types import CodeType
+
+from ..sources import texts
+
+REGISTERING = {"method", "model", "dataset", "partition", "metric", "claim", "study"}
+
+
+class Unhashable(Exception):
+    """Something that code reaches has no value that a key could hold."""
+
+
+def dump(node):
+    """A syntax tree as text, the same in every version of Python: fields that are empty are left out."""
+    if isinstance(node, list):
+        return "[" + ",".join(map(dump, node)) + "]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = [(k, v) for k, v in ast.iter_fields(node) if v is not None and v != [] and k not in ("ctx", "kind")]
+    return f"{type(node).__name__}({','.join(f'{k}={dump(v)}' for k, v in fields)})"
+
+
+def _bare(tree):
+    """The tree without what does not compute: docstrings, annotations of arguments, and decorators that register."""
+    for node in ast.walk(tree):
+        if isinstance(getattr(node, "body", None), list):
+            node.body = [s for s in node.body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
+        if isinstance(node, ast.arg):
+            node.annotation = node.type_comment = None
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            node.returns = node.type_comment = None
+            node.decorator_list = [d for d in node.decorator_list if not _registers(d)]
+    return tree
+
+
+def _registers(decorator):
+    called = decorator.func if isinstance(decorator, ast.Call) else decorator
+    return getattr(called, "id", getattr(called, "attr", None)) in REGISTERING
+
+
+def _places(code):
+    """Every code object inside one, by name and first line."""
+    yield (code.co_name, code.co_firstlineno), code
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield from _places(inner)
+
+
+@functools.cache
+def _parsed(filename, text):
+    """`({(name, line): code objects}, {(name, line): syntax trees})` of all functions of a source."""
+    codes, found = defaultdict(list), defaultdict(list)
+    tree = ast.parse(text)
+    units = [tree]
+    if not Path(filename).is_file():        # a kernel compiles the statements of a cell one by one
+        units += [ast.Module([statement], []) for statement in tree.body]
+    for unit in units:
+        for place, code in _places(compile(unit, filename, "exec", dont_inherit=True)):
+            codes[place].append(code)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Lambda):
+            found["<lambda>", node.lineno].append(node)         # two on one line cannot be told apart: both count
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            line = min(n.lineno for n in (node, *node.decorator_list))
+            found[node.name, line].append(node)
+    _bare(tree)
+    return codes, found
+
+
+@functools.cache
+def trees(code):
+    """The syntax trees of a loaded code object; Unhashable where no source compiles to this very code."""
+    place = code.co_name, code.co_firstlineno
+    for text in texts(code.co_filename):
+        try:
+            codes, found = _parsed(code.co_filename, text)
+        except SyntaxError:
+            continue
+        if code in codes[place] and found[place]:
+            return tuple(found[place])
+    raise Unhashable(f"the source of {code.co_name} is not there, or is not what runs")
+
+
+@functools.cache
+def global_names(code):
+    """Global names in the code of a function and of all functions in it; those in annotations may be among them."""
+    found = {i.argval for i in dis.get_instructions(code) if "GLOBAL" in i.opname or i.opname == "LOAD_NAME"}
+    return found.union(*(global_names(c) for c in code.co_consts if isinstance(c, CodeType)))
+
+
+@functools.cache
+def chains_of(tree):
+    """`{name: set of attribute chains}` of the names in a syntax tree: `{"models": {("build",)}}` for `models.build`."""
+    found, inner = defaultdict(set), set()
+    for node in ast.walk(tree):         # from the outside in: `a.b.c` comes before the `a.b` in it
+        if isinstance(node, ast.Attribute) and node not in inner:
+            chain, base = [], node
+            while isinstance(base, ast.Attribute):
+                inner.add(base)
+                chain.insert(0, base.attr)
+                base = base.value
+            if isinstance(base, ast.Name):
+                inner.add(base)
+                found[base.id].add(tuple(chain))
+        elif isinstance(node, ast.Name) and node not in inner:
+            found[node.id].add(())
+    return found
+
+
+def imports(tree, package):
+    """`{name: object}` of the imports inside a function, of those that succeed."""
+    found = {}
+    for node in ast.walk(tree):
+        for alias in node.names if isinstance(node, (ast.Import, ast.ImportFrom)) else ():
+            try:
+                found[alias.asname or alias.name.split(".")[0]] = _import(node, alias, package)
+            except ImportError:
+                continue
+    return found
+
+
+def _import(node, alias, package):
+    """The object that one name of an import stands for."""
+    if isinstance(node, ast.Import):
+        module = importlib.import_module(alias.name)
+        return module if alias.asname else sys.modules[alias.name.split(".")[0]]
+    module = importlib.import_module("." * node.level + (node.module or ""), package or None)
+    if hasattr(module, alias.name):
+        return getattr(module, alias.name)
+    return importlib.import_module(f"{module.__name__}.{alias.name}")
