@@ -14,7 +14,7 @@ from .jobs import brief, claim_gpu, job, jobs, notebook
 
 def main(argv=None):
     p = argparse.ArgumentParser(prog="python -m workflow.run", description="Fill the store without a kernel.")
-    p.add_argument("--profile", default="quick", help="a file in params/, or the path of one")
+    p.add_argument("--profile", default="quick", help="a file in params/, or the path of one elsewhere")
     p.add_argument("--only", help="as 02 or 02.cifar10_cnn,05")
     p.add_argument("--seed", type=int, action="append", help="one of the seeds, or another; may be repeated")
     p.add_argument("--list", action="store_true", help="print the jobs, one a line")
