@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes the environment if there is none, runs the notebooks of a profile, and leaves their pages under runs/<profile>.
 set -euo pipefail
+from=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")"
 ROOT=$PWD
 
@@ -8,7 +9,8 @@ usage() {
     cat <<'HELP'
 ./run_all.sh [options] [-- <snakemake options>]
 
-  --profile NAME   quick (default), reduced, paper, or any file params/NAME.yaml
+  --profile NAME   quick (default), reduced, paper, any file params/NAME.yaml, or the path of a .yaml file elsewhere,
+                   whose results go to runs/<its name>
   --only LIST      notebooks or settings, as 01,05 or 02.cifar10_cnn
   -j N             jobs at a time (default: the CPUs there are)
   --dry-run        say what the profile holds and what would run
@@ -42,7 +44,16 @@ while [ $# -gt 0 ]; do
         *) fail "unknown option $1 (see --help; options of snakemake go after --)";;
     esac
 done
-[ -f "params/$profile.yaml" ] || fail "no profile '$profile'; there are: $(cd params && echo *.yaml | sed 's/\.yaml//g')"
+no_profile() { fail "no profile '$1'; there are: $(cd params && echo *.yaml | sed 's/\.yaml//g')"; }
+case $profile in
+    *.yaml|*.yml)       # from where the command was given, else from here
+        case $profile in /*) ;; *) [ ! -f "$from/$profile" ] || profile=$from/$profile;; esac
+        [ -f "$profile" ] || no_profile "$profile"
+        name=$(basename "${profile%.y*ml}");;
+    *)
+        [ -f "params/$profile.yaml" ] || no_profile "$profile"
+        name=$profile;;
+esac
 case $jobs in *[!0-9]*|0) fail "-j needs a whole number above 0, not '$jobs'";; esac
 
 # ---- the Python environment
@@ -112,7 +123,7 @@ fi
 
 # ---- the run
 
-R=${FU_RUNS:-$ROOT/runs}/$profile
+R=${FU_RUNS:-$ROOT/runs}/$name
 select=(--profile "$profile")
 [ -z "$only" ] || select+=(--only "$only")
 if [ -n "$dry" ]; then

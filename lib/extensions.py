@@ -63,6 +63,12 @@ def _import_file(path):
     return module
 
 
+def sources(names):
+    """The texts of extensions, for whoever does a job again when one of them changes."""
+    files = [name if _is_file(name) else importlib.util.find_spec(name).origin for name in names]
+    return [Path(file).read_text(encoding="utf-8") for file in files]
+
+
 def honour():
     """Import what the environment variable FU_EXTENSIONS names."""
     extend(*filter(None, os.environ.get(VARIABLE, "").split(os.pathsep)))

@@ -18,6 +18,7 @@ import threading
 import time
 from pathlib import Path
 
+from lib import extensions
 from lib.errors import Bad
 from lib.files import ROOT, write
 from lib.profiles import _Loader, load, seeds_of, select
@@ -161,6 +162,7 @@ def main(argv=None):
         values = _Loader(a.yaml or "{}").get_single_data()
         if a.profile:
             profile = load(a.profile)
+            extensions.hand_on(profile["extensions"])       # the kernel judges the settings again
             [(number, settings)] = select(profile, a.only or Path(a.src).name[:2]).items()
             values = {"profile": profile["profile"], "seeds": seeds_of(profile, number), "settings": settings}
         if not isinstance(values, dict):
