@@ -74,8 +74,8 @@ def diagonal(model, x, y, **options) -> State:
 
     >>> net = torch.nn.Linear(1, 2, bias=False).eval()
     >>> _ = torch.nn.init.zeros_(net.weight)
-    >>> diagonal(net, torch.tensor([[2.0]]), torch.tensor([0]), kind="ggn_exact")["weight"].flatten().tolist()
-    [1.0, 1.0]
+    >>> diagonal(net, torch.tensor([[2.0]]), torch.tensor([0]), kind="ggn_exact")["weight"].flatten()
+    tensor([1.0000, 1.0000])
     """
     return mean(*diagonals(model, x, y, **options))
 
