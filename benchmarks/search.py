@@ -20,8 +20,8 @@ import yaml  # noqa: E402
 import lib  # noqa: E402
 from lib.errors import Bad  # noqa: E402
 from lib.profiles import _Loader  # noqa: E402
-from lib.settings import check  # noqa: E402
 from lib.report.rows import variant  # noqa: E402
+from lib.settings import check  # noqa: E402
 
 SEED = 100  # never among the seeds that are reported
 METRICS = ("retain_acc", "forget_acc", "test_acc", "mia")

@@ -11,3 +11,9 @@ def nearest(word, words, what):
     words = [str(w) for w in words]
     close = difflib.get_close_matches(str(word), words, 1, 0.5)
     return f"nearest {what}: {close[0]}" if close else f"{what}s: {', '.join(words) or 'none'}"
+
+
+def short(error):
+    """An exception in one line of at most 160 letters: its kind and what it says."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:157] + '...' if len(text) > 160 else text}"

@@ -4,9 +4,12 @@ from pathlib import Path
 
 import yaml
 
+from . import extensions
 from .errors import Bad, nearest
 from .files import ROOT
-from .settings import _is, _list, check, methods
+from .registry import METHODS
+from .settings import check, known
+from .values import misfit
 
 
 class _Loader(yaml.SafeLoader):
@@ -29,20 +32,56 @@ for _tag, _pattern, _first in (
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_pattern})$"), list(_first))
 _Loader.add_constructor("tag:yaml.org,2002:float", lambda loader, node: float(node.value.replace(".inf", "inf")))
 
-TOP = ("seeds", "seeds_of", "not_yet", "notebooks", "shared")    # shared: a place for anchors
+TOP = ("seeds", "seeds_of", "not_yet", "extensions", "notebooks", "shared")     # shared: a place for anchors
 
 
 def load(profile):
-    """Read params/<profile>.yaml (or a path): {"profile", "seeds", "notebooks": {"01": {setting: {…}}}, …}.
+    """Read params/<profile>.yaml, or the file at a path: {"profile", "seeds", "notebooks": {"01": {setting: {…}}}, …}.
 
+    `extensions`, files beside the profile or in the repository and modules, are imported before anything is judged.
     `seeds_of` gives single notebooks seeds of their own.
     `not_yet` names methods of the papers that `lib` does not have: they are listed, and left out of `methods`.
+    `asked` is what other processes are told to find the same profile by.
     """
-    path = Path(profile) if str(profile).endswith((".yaml", ".yml")) else ROOT / "params" / f"{profile}.yaml"
-    if not path.exists():
-        there = sorted(p.stem for p in ROOT.glob("params/*.yaml"))
-        raise Bad(f"no profile {str(profile)!r}; {nearest(profile, there, 'profile')}")
-    source = f"params/{path.name}" if path.parent == ROOT / "params" else str(path)
+    path = _path(profile)
+    inside = path.parent == ROOT / "params"
+    source = f"params/{path.name}" if inside else str(path)
+    data = _read(path, source)
+    for key in data:
+        if key not in TOP:
+            raise Bad(f"{source}: {key}: unknown key; {nearest(key, TOP, 'key')}")
+    parts = extensions.resolved(data.get("extensions") or [], path.parent, source)
+    extensions.extend(*parts)
+    missing = data.get("not_yet") or []
+    for name in missing:
+        if name in known(METHODS):
+            raise Bad(f"{source}: not_yet: {name} is there now; remove it from this list")
+    books = _books(data.get("notebooks"), missing, source)
+    return {"profile": path.stem, "source": source, "asked": path.stem if inside else str(path), "extensions": parts,
+            "seeds": _seeds(data.get("seeds"), f"{source}: seeds"), "not_yet": list(missing), "notebooks": books,
+            "seeds_of": _seeds_of(data.get("seeds_of") or {}, books, source)}
+
+
+def _path(profile):
+    """The file of a profile: of that name in params/, or at that path, from here or from the repository."""
+    there = {p.stem: p for p in sorted(ROOT.glob("params/*.yaml"))}
+    if not str(profile).endswith((".yaml", ".yml")):
+        if profile not in there:
+            raise Bad(f"no profile {str(profile)!r}; {nearest(profile, there, 'profile')}")
+        return there[profile]
+    found = [path.resolve() for path in (Path(profile).expanduser(), ROOT / profile) if path.is_file()]
+    if not found:
+        raise Bad(f"no profile {str(profile)!r}: there is no such file; {nearest(Path(profile).stem, there, 'profile')}")
+    path = found[0]
+    if not re.fullmatch(r"[\w-]+", path.stem):
+        raise Bad(f"{path}: results go to runs/<name of the file>/, so its name is made of letters, digits, _ and -")
+    if path.stem in there and path != there[path.stem]:
+        raise Bad(f"{path}: params/ has a profile {path.stem}, whose results go to the same folder; rename the file")
+    return path
+
+
+def _read(path, source):
+    """The map in a YAML file."""
     loader = _Loader(path.read_text(encoding="utf-8"))
     loader.name = source
     try:
@@ -50,30 +89,37 @@ def load(profile):
     except yaml.YAMLError as e:
         mark = getattr(e, "problem_mark", None)
         raise Bad(f"{source}: line {mark.line + 1 if mark else '?'}: {getattr(e, 'problem', e)}") from None
-    for key in data:
-        if key not in TOP:
-            raise Bad(f"{source}: {key}: unknown key; {nearest(key, TOP, 'key')}")
-    books, missing, others = data.get("notebooks"), data.get("not_yet") or [], data.get("seeds_of") or {}
-    if not isinstance(books, dict) or not books:
-        raise Bad(f"{source}: notebooks: must be a map number: {{setting: {{keys}}}}")
-    for key, seeds in [("seeds", data.get("seeds")), *((f"seeds_of.{n}", s) for n, s in others.items())]:
-        if not (_list("", seeds) and seeds and all(_is("int", s) for s in seeds) and len(set(seeds)) == len(seeds)):
-            raise Bad(f"{source}: {key}: {seeds!r} must be a list of different whole numbers")
+    if not isinstance(data, dict):
+        raise Bad(f"{source}: must be a map with the keys {', '.join(TOP)}")
+    return data
+
+
+def _seeds(seeds, where):
+    """A list of seeds, judged."""
+    if misfit(list[int], seeds) or not seeds or len(set(seeds)) < len(seeds):
+        raise Bad(f"{where}: {seeds!r} must be a list of different whole numbers")
+    return list(seeds)
+
+
+def _seeds_of(others, books, source):
+    """The seeds of single notebooks, judged."""
     for number in others:
         if number not in books:
             raise Bad(f"{source}: seeds_of.{number}: unknown key; {nearest(number, books, 'notebook')}")
-    known = methods() or {}
-    for name in missing:
-        if name in known:
-            raise Bad(f"{source}: not_yet: {name} is there now; remove it from this list")
-    out = {"profile": path.stem, "seeds": list(data["seeds"]), "not_yet": list(missing), "notebooks": {},
-           "seeds_of": {n: list(s) for n, s in others.items()}}
+    return {number: _seeds(seeds, f"{source}: seeds_of.{number}") for number, seeds in others.items()}
+
+
+def _books(books, missing, source):
+    """`{number: {setting: {…}}}`, judged, without the `missing` methods."""
+    if not isinstance(books, dict) or not books:
+        raise Bad(f"{source}: notebooks: must be a map number: {{setting: {{keys}}}}")
+    out = {}
     for number, settings in books.items():
         if not re.fullmatch(r"\d\d", str(number)):
             raise Bad(f"{source}: notebooks.{number}: a notebook is named by two digits, as 01")
         if isinstance(settings, dict):
             settings = {name: _without(flat, missing) for name, flat in settings.items()}
-        out["notebooks"][number] = check(settings, f"{source}: {number}")
+        out[number] = check(settings, f"{source}: {number}")
     return out
 
 
@@ -99,7 +145,7 @@ def select(profile, only=None):
     for item in filter(None, re.split(r"[,\s]+", only)):
         number, _, setting = item.partition(".")
         number = number.zfill(2)
-        source = f"params/{profile['profile']}.yaml"
+        source = profile["source"]
         if number not in books:
             raise Bad(f"{source}: no notebook {number!r}; {nearest(number, books, 'notebook')}")
         if setting and setting not in books[number]:

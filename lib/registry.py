@@ -3,6 +3,9 @@ import inspect
 from typing import Any, NamedTuple, get_type_hints
 
 from .errors import Bad, nearest
+from .values import misfit, misfit_with_nearest
+
+REQUIRED = inspect.Parameter.empty      # the default of an argument that has none
 
 
 class Argument(NamedTuple):
@@ -18,13 +21,17 @@ class Registry(dict):
         super().__init__()
         self.kind = kind
 
+    def named(self, name, **about):
+        """The decorator that registers a function under a name; Bad at once where the name is missing."""
+        if not isinstance(name, str) or not name:
+            raise Bad(f'@lib.{self.kind}: it needs a name; write @lib.{self.kind}("Mine")')
+        return lambda f: self.register(name, f, **about)
+
     def register(self, name, f, **about):
-        """Put `f` under a name, with `about` as its attributes; Bad where the name is missing or somebody else's.
+        """Put `f` under a name, with `about` as its attributes; Bad where the name is somebody else's.
 
         The same function defined again, as by a cell that runs twice, replaces itself.
         """
-        if not isinstance(name, str) or not name:
-            raise Bad(f'@lib.{self.kind}: it needs a name; write @lib.{self.kind}("Mine")')
         old = self.get(name)
         if old is not None and (old.__module__, old.__qualname__) != (f.__module__, f.__qualname__):
             raise Bad(f"@lib.{self.kind}({name!r}): there is one of this name in {old.__module__}; choose another")
@@ -41,8 +48,44 @@ class Registry(dict):
         return self[name]
 
 
+# Here, below everything that trains, so that settings can look things up without importing it.
+METHODS = Registry("method")
+MODELS = Registry("model")
+DATASETS = Registry("dataset")
+PARTITIONS = Registry("partition")
+
+
 def arguments(f):
     """`{name: Argument}` of a function's keyword-only arguments, from its signature."""
     hints = get_type_hints(f, include_extras=True)
     found = [p for p in inspect.signature(f).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    return {p.name: Argument(hints.get(p.name, Any), p.default) for p in found}
+    return {p.name: Argument(hints.get(p.name, _like(p.default)), p.default) for p in found}
+
+
+def _like(default):
+    """The annotation of an argument that has none: the type of its default, or null."""
+    return type(default) | None if isinstance(default, (bool, int, float, str)) else Any
+
+
+def judge(known, given, where):
+    """Refuse what is no argument, is missing or does not fit. known: `{name: Argument}`; given: `{name: value}`."""
+    for name, value in given.items():
+        if name not in known:
+            raise Bad(f"{where}: no argument {name!r}; {nearest(name, known, 'argument')}")
+        if reason := misfit_with_nearest(known[name].kind, value):
+            raise Bad(f"{where}.{name}: {value!r} {reason}")
+    for name, argument in known.items():
+        if argument.default is REQUIRED and name not in given:
+            raise Bad(f"{where}: it needs the argument {name!r}")
+
+
+def taken(known, values):
+    """Of `values` those that the `known` arguments take; null is the argument's default where it does not fit."""
+    out = {}
+    for name, argument in known.items():
+        value = values.get(name, argument.default)
+        if value is None and misfit(argument.kind, None):
+            value = argument.default
+        if value is not REQUIRED:
+            out[name] = value
+    return out

@@ -1,159 +1,273 @@
 """Strict settings: every key of every profile, its type, range, default and meaning, in one table.
 
-A setting is a flat dict. `load` reads a profile, `check` judges the settings of a notebook's parameters cell by the
-same rules, `complete` fills in the defaults. Nothing here imports torch: a mistake shows before anything starts.
+A setting is a flat dict. `check` judges the settings of a profile or of a notebook's parameters cell, `complete` fills
+in the defaults. A net, a data set or a partition may bring keys of its own: the arguments of its function that are not
+in KEYS. Nothing here imports torch: a mistake shows before anything starts.
 """
-import ast
-import inspect
 import re
-import sys
-from collections import namedtuple
-from functools import cache
 from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
 
+from . import extensions
 from .errors import Bad, nearest
 from .files import ROOT
+from .registry import DATASETS, METHODS, MODELS, PARTITIONS, REQUIRED, arguments, judge
+from .signatures import SIGNATURES
+from .values import (
+    Concentration,
+    Count,
+    Momentum,
+    NotNegative,
+    Percent,
+    Range,
+    Rate,
+    Schedule,
+    Share,
+    Side,
+    Small,
+    Whole,
+    Width,
+    misfit,
+    misfit_with_nearest,
+)
+from .words import MEASURES
 
-Key = namedtuple("Key", "kind default allowed meaning")     # kind?: may be null; allowed: (choices) or [low, high]
-INF = float("inf")
-DATASETS = ("digits", "digits_clean", "mnist", "fashionmnist", "cifar10", "cifar100", "caltech101")
 
-KEYS = {name: Key(*row) for name, row in {
+class Key(NamedTuple):
+    """A key of a setting: its type (see `lib.values`), its default, and what it means."""
+    kind: object
+    default: object
+    meaning: str
+
+
+Pixels = Annotated[int, Range(0, 64)]
+Repeats = Annotated[int, Range(1, 1000)]
+AtLeastTwo = Annotated[int, Range(2)]
+Methods = Annotated[dict[str, dict], "a map method: {arguments}"]
+
+KEYS = {
     # data
-    "dataset": ("dataset", "digits", DATASETS, "a named data set, or the path of an .npz or a folder of class folders"),
-    "size": ("int?", None, [4, 1024], "resize images to this side (null: as they are)"),
-    "input_size": ("int?", None, [4, 1024], "side of the random crop; evaluation takes the centre (null: size)"),
-    "channels": ("int?", None, [1, 3], "3 repeats grey images (null: as they are)"),
-    "normalise": ("str?", None, ("half", "imagenet", "cifar10", "cifar100", "fashionmnist"),
-                  "mean and deviation of the pixels (null: the data set's own)"),
-    "test_share": ("float", 0.2, [0.01, 0.9], "share kept for testing where a data set has no split of its own"),
-    "n_train": ("int?", None, [1, INF], "training images, drawn at random (null: all)"),
-    "n_test": ("int?", None, [1, INF], "test images (null: all)"),
-    "noise": ("float?", None, [0, 10], "standard deviation of the fixed pixel noise of the digits (null: 1)"),
+    "dataset": Key(str, "digits", "a named data set, or the path of an .npz or a folder of class folders"),
+    "size": Key(Side | None, None, "resize images to this side (null: as they are)"),
+    "input_size": Key(Side | None, None, "side of the random crop; evaluation takes the centre (null: size)"),
+    "channels": Key(Literal[1, 3] | None, None, "3 repeats grey images (null: as they are)"),
+    "normalise": Key(Literal["half", "imagenet", "cifar10", "cifar100", "fashionmnist"] | None, None,
+                     "mean and deviation of the pixels (null: the data set's own)"),
+    "test_share": Key(Annotated[float, Range(0.01, 0.9)], 0.2,
+                      "share kept for testing where a data set has no split of its own"),
+    "n_train": Key(Count | None, None, "training images, drawn at random (null: all)"),
+    "n_test": Key(Count | None, None, "test images (null: all)"),
+    "noise": Key(Annotated[float, Range(0, 10)] | None, None,
+                 "standard deviation of the fixed pixel noise of the digits (null: 1)"),
     # model
-    "model": ("str", "small_cnn", ("small_cnn", "cnn", "tis_cnn", "resnet18", "resnet18_3x3", "vit_b16", "small_vit"),
-              "the network"),
-    "width": ("int?", None, [1, 4096], "channels of the first convolution (null: 64 in a ResNet, else 32)"),
-    "norm": ("str", "group", ("group", "none"), "normalisation of the small_cnn"),
-    "activation": ("str", "relu", ("relu", "tanh", "gelu"), "activation of the small_cnn"),
-    "patch": ("int", 4, [1, 64], "side of a patch (small_vit)"),
-    "dim": ("int", 64, [1, 4096], "width of a token (small_vit)"),
-    "depth": ("int", 4, [1, 64], "blocks (small_vit)"),
-    "heads": ("int", 4, [1, 64], "attention heads (small_vit)"),
+    "model": Key(str, "small_cnn", "the network"),
+    "width": Key(Width | None, None, "channels of the first convolution (null: 64 in a ResNet, else 32)"),
+    "norm": Key(Literal["group", "none"], "group", "normalisation of the small_cnn"),
+    "activation": Key(Literal["relu", "tanh", "gelu"], "relu", "activation of the small_cnn"),
+    "patch": Key(Small, 4, "side of a patch (small_vit)"),
+    "dim": Key(Width, 64, "width of a token (small_vit)"),
+    "depth": Key(Small, 4, "blocks (small_vit)"),
+    "heads": Key(Small, 4, "attention heads (small_vit)"),
     # clients
-    "clients": ("int", 10, [1, 10000], "number of clients"),
-    "partition": ("str", "iid", ("iid", "dirichlet", "preferential", "tis_dirichlet"), "how images go to clients"),
-    "beta": ("float", 0.1, [1e-3, 1e6], "concentration of the two Dirichlet partitions"),
-    "min_size": ("int", 10, [0, INF], "smallest client of the dirichlet partition"),
-    "val_share": ("float", 0.2, [0, 0.9], "share of each client's images kept for validation"),
+    "clients": Key(Annotated[int, Range(1, 10000)], 10, "number of clients"),
+    "partition": Key(str, "iid", "how images go to clients"),
+    "beta": Key(Concentration, 0.1, "concentration of the two Dirichlet partitions"),
+    "min_size": Key(Whole, 10, "smallest client of the dirichlet partition"),
+    "val_share": Key(Annotated[float, Range(0, 0.9)], 0.2, "share of each client's images kept for validation"),
     # what is forgotten
-    "forget": ("str", "clients", ("clients", "class", "share"), "whole clients, one class, or a share of each client"),
-    "targets": ("ints", [0], [0, INF], "the clients that leave, or that are attacked"),
-    "forget_class": ("int?", None, [0, INF], "the class, for forget: class"),
-    "forget_share": ("float?", None, [0, 1], "the share, for forget: share"),
-    "joins": ("rounds", {}, [1, INF], "client: first round it takes part in"),
-    "poison_share": ("float", 1.0, [0, 1], "share of the targets' images of other labels that get the trigger"),
-    "poison_label": ("int?", None, [0, INF], "label of triggered images (null: no backdoor)"),
+    "forget": Key(Literal["clients", "class", "share"], "clients",
+                  "whole clients, one class, or a share of each client"),
+    "targets": Key(list[Whole], [0], "the clients that leave, or that are attacked"),
+    "forget_class": Key(Whole | None, None, "the class, for forget: class"),
+    "forget_share": Key(Share | None, None, "the share, for forget: share"),
+    "joins": Key(Annotated[dict[Whole, Count], "a map client: round"], {}, "client: first round it takes part in"),
+    "poison_share": Key(Share, 1.0, "share of the targets' images of other labels that get the trigger"),
+    "poison_label": Key(Whole | None, None, "label of triggered images (null: no backdoor)"),
     # local training
-    "lr": ("float", 0.01, [0, 100], "learning rate"),
-    "momentum": ("float", 0.9, [0, 0.9999], "momentum"),
-    "weight_decay": ("float", 0.0, [0, 1], "weight decay"),
-    "batch_size": ("int", 64, [1, INF], "images a step"),
-    "local_epochs": ("int", 1, [1, INF], "epochs of a client in a round"),
-    "optimizer": ("str", "sgd", ("sgd", "adam"), "local optimiser"),
-    "clip": ("float?", None, [0, INF], "largest gradient norm (null: no clipping)"),
-    "flip": ("bool", False, None, "random horizontal flips"),
-    "crop": ("int", 0, [0, 64], "pixels of padding before a random crop of the same side (0: none)"),
-    "keep_optimizer": ("bool", False, None, "keep the optimiser's state from round to round"),
-    "schedule": ("schedule?", None, None, "[cosine, first lr, last lr, rounds] (null: lr throughout)"),
+    "lr": Key(Rate, 0.01, "learning rate"),
+    "momentum": Key(Momentum, 0.9, "momentum"),
+    "weight_decay": Key(Share, 0.0, "weight decay"),
+    "batch_size": Key(Count, 64, "images a step"),
+    "local_epochs": Key(Count, 1, "epochs of a client in a round"),
+    "optimizer": Key(Literal["sgd", "adam"], "sgd", "local optimiser"),
+    "clip": Key(NotNegative | None, None, "largest gradient norm (null: no clipping)"),
+    "flip": Key(bool, False, "random horizontal flips"),
+    "crop": Key(Pixels, 0, "pixels of padding before a random crop of the same side (0: none)"),
+    "keep_optimizer": Key(bool, False, "keep the optimiser's state from round to round"),
+    "schedule": Key(Schedule | None, None, "cosine from the first rate to the last in so many rounds (null: lr throughout)"),
     # the run
-    "rounds": ("int", 20, [0, INF], "rounds of training"),
-    "unlearn_rounds": ("int", 20, [0, INF], "rounds of every method after training, and of Retrain"),
-    "every": ("int", 5, [1, INF], "evaluate every so many rounds"),
-    "history": ("str", "none", ("none", "last", "targets", "all"), "client updates kept during training"),
-    "history_limit_gb": ("float", 20.0, [0, INF], "a history that would take more on disk is refused"),
-    "history_dtype": ("str", "float32", ("float32", "float16"), "their precision on disk"),
-    "training": ("str", "fedavg", ("fedavg", "union"), "federated averaging, or SGD over all clients' data at once"),
-    "dtype": ("str", "float32", ("float32", "float64"), "precision of the arithmetic"),
-    "device": ("str", "auto", ("auto", "cpu", "cuda"), "where to compute"),
-    "threads": ("int", 1, [1, 1024], "CPU threads of a job"),
-    "cuda_graphs": ("bool", True, None, "capture the training step as a CUDA graph (GPU only)"),
-    "mia_draws": ("int", 10, [1, 1000], "test subsamples averaged in the membership attack"),
-    "methods": ("methods", {}, None, "method: {its arguments}"),
+    "rounds": Key(Whole, 20, "rounds of training"),
+    "unlearn_rounds": Key(Whole, 20, "rounds of every method after training, and of Retrain"),
+    "every": Key(Count, 5, "evaluate every so many rounds"),
+    "history": Key(Literal["none", "last", "targets", "all"], "none", "client updates kept during training"),
+    "history_limit_gb": Key(NotNegative, 20.0, "a history that would take more on disk is refused"),
+    "history_dtype": Key(Literal["float32", "float16"], "float32", "their precision on disk"),
+    "training": Key(Literal["fedavg", "union"], "fedavg", "federated averaging, or SGD over all clients' data at once"),
+    "dtype": Key(Literal["float32", "float64"], "float32", "precision of the arithmetic"),
+    "device": Key(Literal["auto", "cpu", "cuda"], "auto", "where to compute"),
+    "threads": Key(Annotated[int, Range(1, 1024)], 1, "CPU threads of a job"),
+    "cuda_graphs": Key(bool, True, "capture the training step as a CUDA graph (GPU only)"),
+    "mia_draws": Key(Repeats, 10, "test subsamples averaged in the membership attack"),
+    "methods": Key(Methods, {}, "method: {its arguments}"),
+    "metrics": Key(list[str], [], "metrics of one's own that are measured too, see @lib.metric"),
     # keys of single notebooks
-    "gammas": ("floats", [30], [0, 100], "shares of the information to reset, in percent (07, 08, 09)"),
-    "reset": ("str", "zero", ("zero", "init"), "reset entries to zero, or to their initial values (07, 08, 09)"),
-    "curvature": ("str", "ggn", ("ggn", "ggn_mc", "hessian"), "exact or sampled Gauss-Newton, or Hessian diagonal"),
-    "random_draws": ("int", 1, [1, 1000], "draws of Random Reset that are averaged (07, 08, 09)"),
-    "trim_epochs": ("int", 1, [0, INF], "epochs of targeted retraining after a reset (08)"),
-    "mia": ("str", "logistic", ("logistic", "tis_nn", "tis_logistic"), "the membership attack of the headline"),
-    "ablations": ("methods", {}, None, "like methods, each for ablation_rounds only (04)"),
-    "ablation_rounds": ("int", 10, [0, INF], "rounds after each of the ablations (04)"),
-    "traced": ("names", [], None, "methods or labels whose gradients and distances are followed (04, 05)"),
-    "trace_rounds": ("int", 10, [0, INF], "rounds for which they are followed (04, 05)"),
-    "studies": ("names", [], None, "measurements of the theory that are made (05)"),
-    "cka_batch": ("int", 256, [4, INF], "images of a CKA batch (05)"),
-    "spectral_batch": ("int", 64, [1, INF], "images of a gradient sample (05)"),
-    "spectral_samples": ("int", 128, [2, INF], "gradient samples (05)"),
-    "spectral_entries": ("int", 2000, [2, INF], "parameters of an index set (05)"),
-    "spectral_sets": ("int", 100, [1, INF], "index sets (05)"),
-    "spectral_layers": ("str", "all", ("all", "first_block"), "layers the index sets are drawn from (05)"),
-}.items()}
+    "gammas": Key(list[Percent], [30], "shares of the information to reset, in percent (07, 08, 09)"),
+    "reset": Key(Literal["zero", "init"], "zero", "reset entries to zero, or to their initial values (07, 08, 09)"),
+    "curvature": Key(Literal["ggn", "ggn_mc", "hessian"], "ggn",
+                     "exact or sampled Gauss-Newton, or Hessian diagonal"),
+    "random_draws": Key(Repeats, 1, "draws of Random Reset that are averaged (07, 08, 09)"),
+    "trim_epochs": Key(Whole, 1, "epochs of targeted retraining after a reset (08)"),
+    "mia": Key(Literal["logistic", "tis_nn", "tis_logistic"], "logistic", "the membership attack of the headline"),
+    "ablations": Key(Methods, {}, "like methods, each for ablation_rounds only (04)"),
+    "ablation_rounds": Key(Whole, 10, "rounds after each of the ablations (04)"),
+    "traced": Key(list[str], [], "methods or labels whose gradients and distances are followed (04, 05)"),
+    "trace_rounds": Key(Whole, 10, "rounds for which they are followed (04, 05)"),
+    "studies": Key(list[str], [], "measurements of the theory that are made (05)"),
+    "cka_batch": Key(Annotated[int, Range(4)], 256, "images of a CKA batch (05)"),
+    "spectral_batch": Key(Count, 64, "images of a gradient sample (05)"),
+    "spectral_samples": Key(AtLeastTwo, 128, "gradient samples (05)"),
+    "spectral_entries": Key(AtLeastTwo, 2000, "parameters of an index set (05)"),
+    "spectral_sets": Key(Count, 100, "index sets (05)"),
+    "spectral_layers": Key(Literal["all", "first_block"], "all", "layers the index sets are drawn from (05)"),
+}
 DEFAULTS = {name: key.default for name, key in KEYS.items()}
+CHOICES = {"dataset": DATASETS, "model": MODELS, "partition": PARTITIONS}      # keys that name a registered function
+
+
+# ---------------------------------------------------------------- what is registered
+
+def known(registry):
+    """`{name: {argument: Argument}}` of a registry: what `lib` itself brings, and what has been registered since."""
+    extensions.honour()
+    running = {name: arguments(f) for name, f in registry.items()}
+    return {**SIGNATURES[registry.kind], **running}
+
+
+def entries(settings):
+    """`{key: {argument: Argument}}` of the net, the data set and the partition that a setting chooses.
+
+    A data set given by its path has no arguments; `seed` is given by the run, not by a setting.
+    """
+    found = {}
+    for key, registry in CHOICES.items():
+        name = settings.get(key, DEFAULTS[key])
+        found[key] = {argument: a for argument, a in known(registry).get(name, {}).items() if argument != "seed"}
+    return found
+
+
+def own(settings):
+    """`{argument: Argument}` of the chosen entries that are no keys of KEYS: the keys of its own a setting may give."""
+    found = {}
+    for taken in entries(settings).values():
+        found |= {name: argument for name, argument in taken.items() if name not in KEYS}
+    return found
 
 
 def complete(settings):
-    """The flat settings with every default filled in."""
-    return {**DEFAULTS, **settings}
+    """The flat settings with every default filled in: that of a chosen entry's argument, else that of KEYS."""
+    defaults = dict(DEFAULTS)
+    for taken in entries(settings).values():
+        defaults |= {name: a.default for name, a in taken.items() if a.default is not REQUIRED}
+    return {**defaults, **settings}
 
 
-def _is(kind, value):
-    """Whether a value has one of the plain kinds; a bool is no number, a whole number is a float."""
-    if kind in ("int", "float"):
-        return isinstance(value, int if kind == "int" else (int, float)) and not isinstance(value, bool)
-    if kind == "schedule":
-        return _list("schedule", value) and len(value) == 4 and value[0] == "cosine" and all(
-            _is("float", v) for v in value[1:])
-    return isinstance(value, {"str": str, "bool": bool, "dataset": str}[kind])
+# ---------------------------------------------------------------- rules between keys
+
+RULES = []      # (a function of completed settings that says whether they are wrong, the sentence that is said then)
 
 
-def _list(_, value):
-    return isinstance(value, (list, tuple))
+def rule(sentence):
+    """Register what must not be, with the sentence that is said when it is."""
+    def register(wrong):
+        RULES.append((wrong, sentence))
+        return wrong
+    return register
 
 
-WORDS = {"int": "a whole number", "float": "a number", "str": "a word", "bool": "true or false",
-         "ints": "a list of whole numbers", "floats": "a list of numbers", "names": "a list of words",
-         "rounds": "a map client: round", "named": "a map name: list", "methods": "a map method: {arguments}",
-         "schedule": "[cosine, first lr, last lr, rounds]", "dataset": "a name or a path"}
-ELEMENTS = {"ints": "int", "floats": "float", "names": "str"}
+@rule("forget: class needs forget_class")
+def class_unnamed(s):
+    return s["forget"] == "class" and s["forget_class"] is None
 
 
-def _value(where, name, value):
-    """Judge one value by its row of KEYS."""
-    key = KEYS[name]
-    kind, optional = key.kind.rstrip("?"), key.kind.endswith("?")
-    if optional and value is None:
-        return
-    if kind in ELEMENTS:
-        good = _list(kind, value) and all(_is(ELEMENTS[kind], v) for v in value)
-    elif kind == "rounds":
-        good = isinstance(value, dict) and all(_is("int", v) for kv in value.items() for v in kv)
-    elif kind == "named":
-        good = isinstance(value, dict) and all(_list(kind, v) for v in value.values())
-    elif kind == "methods":
-        good = isinstance(value, dict) and all(isinstance(v, dict) for v in value.values())
-    else:
-        good = _is(kind, value)
-    if not good:
-        raise Bad(f"{where}.{name}: {value!r} must be {WORDS[kind]}{' or null' if optional else ''} ({key.meaning})")
-    single = value.values() if kind == "rounds" else value if kind in ELEMENTS else [value]
-    for v in single if key.allowed else ():
-        if isinstance(key.allowed, list):
-            low, high = key.allowed
-            if not low <= v <= high:
-                raise Bad(f"{where}.{name}: {v!r} is outside {low} to {'any' if high == INF else high} ({key.meaning})")
-        elif v not in key.allowed and not (kind == "dataset" and _path(where, v)):
-            raise Bad(f"{where}.{name}: no {name} {v!r}; {nearest(v, key.allowed, 'name')}")
+@rule("forget: share needs forget_share")
+def share_unnamed(s):
+    return s["forget"] == "share" and s["forget_share"] is None
+
+
+@rule("noise is for the data set digits only; remove it")
+def noise_on_images(s):
+    return s["noise"] and "noise" not in entries(s)["dataset"]
+
+
+@rule("targets must be below the number of clients")
+def target_beyond_clients(s):
+    return max(s["targets"], default=0) >= s["clients"]
+
+
+@rule("joins names a client that does not exist")
+def late_client_beyond_clients(s):
+    return max(s["joins"], default=0) >= s["clients"]
+
+
+@rule("targets leave no client behind")
+def nobody_left(s):
+    return s["forget"] == "clients" and len(set(s["targets"])) >= s["clients"]
+
+
+@rule("dim must be a multiple of heads")
+def heads_uneven(s):
+    return s["dim"] % s["heads"] != 0
+
+
+@rule("input_size must not exceed size")
+def crop_beyond_image(s):
+    return s["size"] and s["input_size"] and s["input_size"] > s["size"]
+
+
+# ---------------------------------------------------------------- judging
+
+def check(settings, source="settings"):
+    """Judge `{setting: {key: value}}`; returns it unchanged. Raises Bad naming source, setting, key and the nearest."""
+    if not isinstance(settings, dict):
+        raise Bad(f"{source}: must be a map setting: {{keys}}, not {settings!r}")
+    for name, flat in settings.items():
+        where = f"{source}: {name}"
+        if not isinstance(name, str) or not re.fullmatch(r"\w+", name):
+            raise Bad(f"{where}: a setting's name is made of letters, digits and _")
+        if not isinstance(flat, dict):
+            raise Bad(f"{where}: must be a map of keys, not {flat!r}")
+        _check_keys(flat, where)
+        for wrong, sentence in RULES:
+            if wrong(complete(flat)):
+                raise Bad(f"{where}: {sentence}")
+        for metric in flat.get("metrics", []):
+            MEASURES.find(metric, f"{where}.metrics")
+        for key in ("methods", "ablations"):
+            _check_methods(flat.get(key, {}), f"{where}.{key}")
+    return settings
+
+
+def _check_keys(flat, where):
+    """Judge the keys of one setting, first those that decide which others there may be."""
+    for key, registry in CHOICES.items():
+        if key in flat:
+            _check_choice(key, registry, flat[key], where)
+    brought = own(flat)
+    for key, value in flat.items():
+        if key in KEYS:
+            _check_value(KEYS[key].kind, value, f"{where}.{key}", f" ({KEYS[key].meaning})")
+        elif key not in brought:
+            raise Bad(f"{where}.{key}: unknown key; {nearest(key, [*KEYS, *brought], 'key')}")
+    for key, taken in entries(flat).items():
+        _check_entry(taken, flat, where, f" (as {key} {flat.get(key, DEFAULTS[key])} takes it)")
+
+
+def _check_choice(key, registry, value, where):
+    """Judge the name of a registered function; a data set may be a path."""
+    _check_value(KEYS[key].kind, value, f"{where}.{key}", f" ({KEYS[key].meaning})")
+    names = known(registry)
+    if value not in names and not (key == "dataset" and _path(where, value)):
+        raise Bad(f"{where}.{key}: no {key} {value!r}; {nearest(value, names, key)}")
 
 
 def _path(where, value):
@@ -166,91 +280,27 @@ def _path(where, value):
     return True
 
 
-# ---------------------------------------------------------------- methods
-
-@cache
-def _written(folder):
-    """{method: {argument: default}} as written in lib/methods, read without importing it; None without the folder."""
-    if not folder.is_dir():
-        return None
-    table = {}
-    for file in sorted(folder.glob("*.py")):
-        for f in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if not isinstance(f, ast.FunctionDef):
-                continue
-            for d in f.decorator_list:
-                call = d.func if isinstance(d, ast.Call) else d
-                if getattr(call, "id", getattr(call, "attr", "")) == "method" and isinstance(d, ast.Call) and d.args:
-                    table[ast.literal_eval(d.args[0])] = {
-                        a.arg: _literal(v) for a, v in zip(f.args.kwonlyargs, f.args.kw_defaults)}
-    return table
+def _check_value(kind, value, where, meaning):
+    if reason := misfit(kind, value):
+        close = misfit_with_nearest(kind, value).removeprefix(reason)
+        raise Bad(f"{where}: {value!r} {reason}{meaning}{close}")
 
 
-def _literal(node):
-    try:
-        return ast.literal_eval(node)
-    except ValueError:
-        return None
+def _check_entry(taken, flat, where, meaning):
+    """Judge what a chosen entry takes of a setting; null for a key of KEYS leaves the entry its own default."""
+    for name, argument in taken.items():
+        if name not in flat:
+            if argument.default is REQUIRED and name not in KEYS:
+                raise Bad(f"{where}: it needs the key {name}{meaning}")
+        elif not (name in KEYS and flat[name] is None):
+            _check_value(argument.kind, flat[name], f"{where}.{name}", meaning)
 
 
-def methods():
-    """{method: {argument: default}}: those of lib/methods and those a running notebook has added; None if unknown."""
-    table = _written(Path(__file__).parent / "methods")
-    running = getattr(sys.modules.get("lib.methods"), "METHODS", {})
-    for name, f in running.items():
-        if name not in (table or {}):
-            args = [p for p in inspect.signature(f).parameters.values() if p.kind is p.KEYWORD_ONLY]
-            table = {**(table or {}), name: {p.name: None if p.default is p.empty else p.default for p in args}}
-    return table
-
-
-def _methods(where, chosen, known):
-    for name, arguments in chosen.items():
-        base = str(name).split("/")[0]                  # "NoT/conv2" is NoT under another label
-        if base not in known:
-            raise Bad(f"{where}: no method {base!r}; {nearest(base, known, 'method')}")
-        for arg, value in arguments.items():
-            if arg not in known[base]:
-                raise Bad(f"{where}.{name}: no argument {arg!r}; {nearest(arg, known[base], 'argument')}")
-            default = known[base][arg]
-            kind = next((k for k in ("bool", "int", "float", "str") if default is not None and _is(k, default)), None)
-            if not (value is None or kind is None or _is(kind, value)):
-                raise Bad(f"{where}.{name}.{arg}: {value!r} must be {WORDS[kind]}")
-
-
-# ---------------------------------------------------------------- settings
-
-RULES = (     # (does not hold, what to say), of completed settings
-    (lambda s: s["forget"] == "class" and s["forget_class"] is None, "forget: class needs forget_class"),
-    (lambda s: s["forget"] == "share" and s["forget_share"] is None, "forget: share needs forget_share"),
-    (lambda s: s["noise"] and s["dataset"] != "digits", "noise is for the data set digits only; remove it"),
-    (lambda s: max(s["targets"], default=0) >= s["clients"], "targets must be below the number of clients"),
-    (lambda s: max(s["joins"], default=0) >= s["clients"], "joins names a client that does not exist"),
-    (lambda s: s["forget"] == "clients" and len(set(s["targets"])) >= s["clients"], "targets leave no client behind"),
-    (lambda s: s["dim"] % s["heads"], "dim must be a multiple of heads"),
-    (lambda s: s["size"] and s["input_size"] and s["input_size"] > s["size"], "input_size must not exceed size"),
-)
-
-
-def check(settings, source="settings"):
-    """Judge `{setting: {key: value}}`; returns it unchanged. Raises Bad naming source, setting, key and the nearest."""
-    if not isinstance(settings, dict):
-        raise Bad(f"{source}: must be a map setting: {{keys}}, not {settings!r}")
-    known = methods()
-    for name, flat in settings.items():
-        where = f"{source}: {name}"
-        if not isinstance(name, str) or not re.fullmatch(r"\w+", name):
-            raise Bad(f"{where}: a setting's name is made of letters, digits and _")
-        if not isinstance(flat, dict):
-            raise Bad(f"{where}: must be a map of keys, not {flat!r}")
-        for key in flat:
-            if key not in KEYS:
-                raise Bad(f"{where}.{key}: unknown key; {nearest(key, KEYS, 'key')}")
-            _value(where, key, flat[key])
-        for wrong, words in RULES:
-            if wrong(complete(flat)):
-                raise Bad(f"{where}: {words}")
-        if known is not None:
-            for key in ("methods", "ablations"):
-                _methods(f"{where}.{key}", flat.get(key, {}), known)
-    return settings
+def _check_methods(chosen, where):
+    """Judge a map method: {arguments}. `NoT/conv2` is NoT under another label."""
+    methods = known(METHODS)
+    for name, given in chosen.items():
+        base = name.split("/")[0]
+        if base not in methods:
+            raise Bad(f"{where}: no method {base!r}; {nearest(base, methods, 'method')}")
+        judge(methods[base], given, f"{where}.{name}")

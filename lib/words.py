@@ -1,41 +1,222 @@
-"""The words of the results: one place for the names of data sets, nets, methods and metrics, and their units."""
+"""The words of the results: one row a method, one row a metric; the order of the rows is the order everywhere."""
 from pathlib import Path
+from typing import NamedTuple
 
 from .errors import Bad
+from .registry import Registry
 
-GAP = ("retain_acc", "forget_acc", "test_acc", "mia")
 REFERENCE = "Retrain"
-RENAME = {"bytes": "comm_bytes", "flops": "comp_flops"}
-TIMING = ("seconds", "time", "rtr")  # differ from run to run, so they are kept out of the result tables
-UNITS = {"avg_gap": "percent points", "avg_gap_of_means": "percent points", "mia": "percent", "asr": "percent",
-         "test_acc_all": "percent",
-         "gamma_removal": "percent", "reset_params": "percent", "nta": "ratio", "nfs_target": "ratio",
-         "nfs_mia": "ratio", "nta_rest": "ratio", "nta_at_0.9": "ratio", "distance": "ratio", "nfs_mia_nn": "ratio",
-         "nfs": "ratio", "rank_correlation": "ratio", "slope_flatness": "ratio", "nfs_mia_logistic": "ratio",
-         "nfs_mia_balanced": "ratio",
-         "mia_tis_nn": "percent", "mia_tis_logistic": "percent", "rtr": "ratio", "cka": "ratio", "time": "seconds",
-         "seconds": "seconds",
-         "asr_negated": "percent", "clean_negated": "percent", "t_unlearn": "learning_rate*steps"}
-SUFFIXES = {"_acc": "percent", "_loss": "nats", "_gap": "nats", "_bytes": "bytes", "_flops": "FLOPs",
-            "_ratio": "ratio", "_auc": "ratio", "_norm": "norm", "_seconds": "seconds"}
-LABELS = {"retain_acc": "retain accuracy", "forget_acc": "forget accuracy", "test_acc": "test accuracy", "mia": "MIA",
-          "test_acc_all": "test accuracy with the forgotten class",
-          "avg_gap": "average gap", "avg_gap_of_means": "gap of means", "comm_bytes": "bytes", "comp_flops": "FLOPs",
-          "comm_ratio": "bytes / Retrain", "comp_ratio": "FLOPs / Retrain", "storage_bytes": "stored bytes",
-          "nta": "NTA", "nfs_target": "NFS (target)", "nfs_mia": "NFS (MIA)", "asr": "attack success",
-          "nfs": "NFS", "mia_acc": "MIA (paper's)", "nta_rest": "NTA, other classes",
-          "nta_at_0.9": "NTA at NFS 0.9", "distance": "distance to (1, 1)", "mia_auc": "MIA, AUC",
-          "nfs_mia_nn": "NFS (net)", "nfs_mia_logistic": "NFS (logistic)", "nfs_mia_balanced": "NFS (MIA)",
-          "top_ratio": "score in the top 5 %", "rank_correlation": "rank correlation",
-          "overlap_ratio": "overlap of the resets", "latency_seconds": "latency, seconds",
-          "time": "seconds", "rtr": "RTR", "mia_tis_nn": "MIA (net)", "mia_tis_logistic": "MIA (logistic, in sample)",
-          "backdoor_acc": "backdoor accuracy", "asr_negated": "attack success, negated again",
-          "clean_negated": "attacker's label on clean images, negated again", "target_acc": "target accuracy",
-          "reset_params": "parameters reset",
-          "gamma_removal": "gamma", "t_unlearn": "time bound"}
-METHOD_ORDER = ("Original", "Retrain", "FT", "FedEraser", "FUKD", "PGD", "MoDE", "FCU", "RandL", "GA", "BadT",
-                "l1-sparse", "SSD", "SalUn", "Random-Reset", "TIS-Reset", "Random-Reset+TRIM", "TIS-Reset+TRIM",
-                "TRIM", "NR-Freeze", "NoT")
+AVG_GAP = "avg_gap"
+GAP = ("retain_acc", "forget_acc", "test_acc", "mia")                   # the average gap is over these
+RATIOS = {"comm_bytes": "comm_ratio", "comp_flops": "comp_ratio"}       # a cost, and the cost over Retrain's
+
+
+# ---------------------------------------------------------------- methods
+
+class Method(NamedTuple):
+    """How a method is drawn; dashes are lengths of line and gap, none for a solid line."""
+    name: str
+    color: str
+    marker: str
+    dashes: tuple = ()
+
+
+# The federated and the centralised methods are two colour-blind-safe sets (Okabe and Ito's, and Tol's muted one);
+# NoT, in both, is the accent. Markers and dashes tell them apart in print.
+METHODS = {row.name: row for row in (
+    Method("Original", "#9A9A9A", "s", (1, 1)),
+    Method("Retrain", "#111111", "*"),
+    Method("FT", "#0072B2", "s", (5, 1)),
+    Method("FedEraser", "#009E73", "v", (3, 1)),
+    Method("FUKD", "#CC79A7", "^", (5, 1, 1, 1)),
+    Method("PGD", "#56B4E9", "D", (3, 1, 1, 1)),
+    Method("MoDE", "#E69F00", "P", (2, 1)),
+    Method("FCU", "#5E3C99", "X", (6, 2)),
+    Method("RandL", "#44AA99", "p", (4, 1)),
+    Method("GA", "#AA4499", "h"),
+    Method("BadT", "#999933", "d", (5, 1)),
+    Method("l1-sparse", "#332288", "H", (3, 1)),
+    Method("SSD", "#88CCEE", "<", (2, 1)),
+    Method("SalUn", "#DDA15E", ">", (5, 1, 1, 1)),
+    Method("Random-Reset", "#B5651D", "s", (4, 2)),
+    Method("TIS-Reset", "#0B7A75", "o"),
+    Method("Random-Reset+TRIM", "#E3B778", "d", (4, 2)),
+    Method("TIS-Reset+TRIM", "#5CC8B8", "h"),
+    Method("TRIM", "#6C757D", "v", (2, 1)),
+    Method("NR-Freeze", "#8C564B", "8", (6, 2)),
+    Method("NoT", "#D7263D", "o"),
+    Method("NR", "#A0522D", "x", (3, 1)),
+    Method("Perturb", "#5D6D7E", "^", (1, 1)),
+)}
+
+# Labels of the ablations: changes of the model that stand in place of methods there.
+CHANGES = {row.name: row for row in (
+    Method("re-initialise", "#1B9E77", "o"),
+    Method("noise 0.3", "#D95F02", "s"),
+    Method("noise 1", "#7570B3", "D"),
+    Method("noise 3", "#E7298A", "v"),
+    Method("mirror", "#66A61E", "^"),
+    Method("mirror upside down", "#A6761D", "P"),
+    Method("turn 90", "#E6AB02", "<"),
+    Method("turn 180", "#666666", ">"),
+    Method("conv1 + conv2", "#17BECF", "X"),
+    Method("conv1 + conv2 + head", "#8DA0CB", "h"),
+)}
+
+
+def rank(column):
+    """Sort key of a column named `method`: the table's order, others behind it; other columns as they are."""
+    if column.name != "method":
+        return column
+    order = {name: i for i, name in enumerate(METHODS)}
+    return column.map(lambda name: (order.get(name, len(order)), name))
+
+
+# ---------------------------------------------------------------- metrics
+
+class Metric(NamedTuple):
+    """A metric in words. kind: `accuracy`, `attack` (a share of attacks that succeed), `loss`, `gap` (zero is best),
+    `cost`, `cost ratio` (over Retrain's), `time` (differs from run to run), `norm`, `score` (1 is Retrain), `ratio`,
+    or `share` (of parameters, of a score)."""
+    name: str
+    words: str
+    unit: str
+    kind: str
+
+
+METRICS = {row.name: row for row in (
+    Metric("retain_acc", "retain accuracy", "percent", "accuracy"),
+    Metric("forget_acc", "forget accuracy", "percent", "accuracy"),
+    Metric("test_acc", "test accuracy", "percent", "accuracy"),
+    Metric("mia", "MIA", "percent", "attack"),
+    Metric("test_acc_all", "test accuracy with the forgotten class", "percent", "accuracy"),
+    Metric("avg_gap", "average gap", "percent points", "gap"),
+    Metric("avg_gap_of_means", "gap of means", "percent points", "gap"),
+    Metric("comm_bytes", "data sent", "bytes", "cost"),
+    Metric("comp_flops", "computation", "FLOPs", "cost"),
+    Metric("comm_ratio", "bytes / Retrain", "ratio", "cost ratio"),
+    Metric("comp_ratio", "FLOPs / Retrain", "ratio", "cost ratio"),
+    Metric("storage_bytes", "stored bytes", "bytes", "cost"),
+    # of TIS
+    Metric("nta", "NTA", "ratio", "score"),
+    Metric("nfs_target", "NFS (target)", "ratio", "score"),
+    Metric("nfs_mia", "NFS (MIA)", "ratio", "score"),
+    Metric("asr", "attack success", "percent", "attack"),
+    Metric("nfs", "NFS", "ratio", "score"),
+    Metric("mia_acc", "MIA (paper's)", "percent", "attack"),
+    Metric("nta_rest", "NTA, other classes", "ratio", "score"),
+    Metric("nta_at_0.9", "NTA at NFS 0.9", "ratio", "score"),
+    Metric("distance", "distance to (1, 1)", "ratio", "ratio"),
+    Metric("mia_auc", "MIA, AUC", "ratio", "ratio"),
+    Metric("nfs_mia_nn", "NFS (net)", "ratio", "score"),
+    Metric("nfs_mia_logistic", "NFS (logistic)", "ratio", "score"),
+    Metric("nfs_mia_balanced", "NFS (MIA)", "ratio", "score"),
+    Metric("top_ratio", "score in the top 5 %", "ratio", "ratio"),
+    Metric("rank_correlation", "rank correlation", "ratio", "ratio"),
+    Metric("overlap_ratio", "overlap of the resets", "ratio", "ratio"),
+    Metric("latency_seconds", "latency, seconds", "seconds", "time"),
+    Metric("time", "seconds", "seconds", "time"),
+    Metric("rtr", "RTR", "ratio", "time"),
+    Metric("mia_tis_nn", "MIA (net)", "percent", "attack"),
+    Metric("mia_tis_logistic", "MIA (logistic, in sample)", "percent", "attack"),
+    Metric("backdoor_acc", "backdoor accuracy", "percent", "accuracy"),
+    Metric("asr_negated", "attack success, negated again", "percent", "attack"),
+    Metric("clean_negated", "attacker's label on clean images, negated again", "percent", "attack"),
+    Metric("target_acc", "target accuracy", "percent", "accuracy"),
+    Metric("reset_params", "parameters reset", "percent", "share"),
+    Metric("gamma_removal", "gamma", "percent", "share"),
+    Metric("t_unlearn", "time bound", "learning_rate*steps", "time bound"),
+    Metric("rest_acc", "accuracy on other classes", "percent", "accuracy"),
+    Metric("slope_flatness", "slope of variance over curvature", "ratio", "ratio"),
+    # of training, and along recovery
+    Metric("train_acc", "train accuracy", "percent", "accuracy"),
+    Metric("train_loss", "train loss", "nats", "loss"),
+    Metric("test_loss", "test loss", "nats", "loss"),
+    Metric("retain_loss", "loss on retained data", "nats", "loss"),
+    Metric("forget_loss", "loss on forgotten data", "nats", "loss"),
+    Metric("seconds", "seconds", "seconds", "time"),
+    Metric("gradient_norm", "gradient norm", "norm", "norm"),
+    Metric("distance_norm", "distance from before", "norm", "norm"),
+    Metric("deeper_distance_norm", "of it, deeper layers", "norm", "norm"),
+    # of the theory
+    Metric("loss_gap", "loss gap", "nats", "gap"),
+    Metric("gap_gradient_norm", "gradient norm of the loss gap", "norm", "norm"),
+    Metric("noise_rate", "rate of the noise", "nats/time", "ratio"),
+    Metric("noise_A", "noise that the bound neglects", "nats", "loss"),
+    Metric("room", "room of the bound", "nats", "loss"),
+    Metric("t_steps", "least steps", "steps", "time bound"),
+    Metric("used_ratio", "least time / time used", "ratio", "ratio"),
+    Metric("cka", "CKA", "ratio", "ratio"),
+    Metric("cka_normalised", "CKA, normalised", "ratio", "ratio"),
+    Metric("psi", "spectral content", "ratio", "ratio"),
+    Metric("alpha", "alpha", "ratio", "ratio"),
+    Metric("epsilon_ratio", "epsilon", "ratio", "ratio"),
+    Metric("tv", "total variation", "ratio", "ratio"),
+    Metric("distance_ratio", "distance of the activations / largest", "ratio", "ratio"),
+    Metric("jacobian_ratio", "Jacobian norm, after / before", "ratio", "ratio"),
+)}
+
+# A metric that has no row is told by how its name ends: (unit, kind).
+ENDINGS = {"_acc": ("percent", "accuracy"), "_loss": ("nats", "loss"), "_gap": ("nats", "gap"),
+           "_bytes": ("bytes", "cost"), "_flops": ("FLOPs", "cost"), "_ratio": ("ratio", "ratio"),
+           "_auc": ("ratio", "ratio"), "_norm": ("norm", "norm"), "_seconds": ("seconds", "time")}
+KINDS = tuple(dict.fromkeys(row.kind for row in METRICS.values()))
+SHORT = {"percent": "%", "percent points": "points", "ratio": "", "norm": "", "bytes": "", "FLOPs": "", "seconds": ""}
+
+MEASURES = Registry("metric")       # one's own, by @lib.metric: functions with `words`, `unit` and `kind`
+
+
+def metric(name, units=None):
+    """The row of a metric; Bad if nobody has said its unit.
+
+    One's own by @lib.metric has a row as well; `3.weight:gradient_norm` is the gradient norm of one tensor. units:
+    {metric: unit} of metrics that have no row.
+    """
+    if name in METRICS:
+        return METRICS[name]
+    if name in MEASURES:
+        f = MEASURES[name]
+        return Metric(name, f.words, f.unit, f.kind)
+    if name in (units or {}):
+        return Metric(name, spelt(name), units[name], "time" if units[name] == "seconds" else "ratio")
+    tensor, colon, base = name.rpartition(":")
+    if colon and base in METRICS:
+        row = METRICS[base]
+        return row._replace(name=name, words=f"{row.words} of {tensor}")
+    for ending, (unit, kind) in ENDINGS.items():
+        if name.endswith(ending):
+            return Metric(name, spelt(name), unit, kind)
+    raise Bad(f"metric {name!r} has no unit: pass units={{{name!r}: '...'}}, or register it by @lib.metric")
+
+
+def spelt(name):
+    """A name in words where nobody has chosen better ones."""
+    return name.replace("_", " ")
+
+
+def known(name):
+    """The row of a metric, or one that holds its name alone where nobody has described it."""
+    try:
+        return metric(name)
+    except Bad:
+        return Metric(name, spelt(name), "", "ratio")
+
+
+def titled(name, unit=None):
+    """A metric in words with its unit, as over a panel: `forget accuracy (%)`. unit: of one that has no row."""
+    row = known(name)
+    unit = row.unit or unit or ""
+    short = SHORT.get(unit, unit)
+    return f"{row.words} ({short})" if short else row.words
+
+
+def column_order():
+    """Names of all metrics in the order in which tables show them, one's own behind."""
+    return [*METRICS, *MEASURES]
+
+
+# ---------------------------------------------------------------- settings
+
 DATASETS = {"digits_clean": "digits (clean)", "mnist": "MNIST", "fashionmnist": "FashionMNIST",
             "cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "caltech101": "Caltech-101"}
 MODELS = {"cnn": "CNN", "tis_cnn": "CNN", "small_cnn": "small CNN", "small_vit": "small ViT",
@@ -43,8 +224,6 @@ MODELS = {"cnn": "CNN", "tis_cnn": "CNN", "small_cnn": "small CNN", "small_vit":
 WIDTHS = {"cnn": 32, "tis_cnn": 32, "small_cnn": 32, "resnet18": 64, "resnet18_3x3": 64}
 PAPER_SIZES = {"resnet18": (64, 256), "vit_b16": (256,)}    # ResNet-18: of TIS, of NoT
 
-
-# ---------------------------------------------------------------- rows
 
 def describe(settings):
     """The schema's words (dataset, model, distribution, scenario) for one flat setting. A net that differs from
@@ -60,22 +239,3 @@ def describe(settings):
     data = str(s.get("dataset", ""))
     return {"dataset": DATASETS.get(data, Path(data).stem), "model": model, "distribution": spread,
             "scenario": scenario}
-
-
-def unit_of(metric, units=None):
-    """Unit of a metric; Bad if nobody has said."""
-    known = {**UNITS, **(units or {})}
-    if metric in known:
-        return known[metric]
-    for suffix, unit in SUFFIXES.items():
-        if metric.endswith(suffix):
-            return unit
-    raise Bad(f"metric {metric!r} has no unit: pass units={{{metric!r}: '...'}}")
-
-
-def rank(column):
-    """Sort key that puts methods in METHOD_ORDER, new ones behind."""
-    if column.name != "method":
-        return column
-    order = {m: i for i, m in enumerate(METHOD_ORDER)}
-    return column.map(lambda m: (order.get(m, len(order)), m))

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from lib import settings
 from lib.errors import Bad
 from lib.profiles import load, seeds_of, select
+from lib.registry import METHODS
 from lib.settings import DEFAULTS, KEYS, check, complete
+from lib.values import misfit
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -29,22 +30,40 @@ def says(*words, settings=None, profile=None):
     ({"rounds": 2.0}, ["s.rounds", "whole number"]),
     ({"rounds": -1}, ["s.rounds", "outside"]),
     ({"flip": 1}, ["s.flip", "true or false"]),
-    ({"dataset": "cifar"}, ["no dataset 'cifar'", "nearest name: cifar10"]),
+    ({"dataset": "cifar"}, ["here: s.dataset: no dataset 'cifar'", "nearest dataset: cifar10"]),
     ({"dataset": "no/such.npz"}, ["no file or folder no/such.npz"]),
-    ({"model": "resnet"}, ["nearest name: resnet18"]),
-    ({"partition": "dirchlet"}, ["nearest name: dirichlet"]),
-    ({"targets": 0}, ["list of whole numbers"]),
+    ({"model": "resnet"}, ["s.model: no model 'resnet'", "nearest model: resnet18"]),
+    ({"partition": "dirchlet"}, ["s.partition: no partition", "nearest partition: dirichlet"]),
+    ({"targets": 0}, ["s.targets: 0 must be a list: a whole number >= 0 each", "clients that leave"]),
     ({"targets": [10]}, ["below the number of clients"]),
     ({"clients": 2, "targets": [0, 1]}, ["leave no client"]),
     ({"joins": {0: 1.5}}, ["map client: round"]),
     ({"forget": "class"}, ["needs forget_class"]),
     ({"dataset": "mnist", "noise": 1.0}, ["digits only"]),
-    ({"schedule": ["cosine", 1]}, ["cosine, first lr"]),
-    ({"gammas": [30, 101]}, ["101 is outside"]),
+    ({"schedule": ["cosine", 1]}, ["s.schedule", "must be [cosine, first, last, rounds] or null"]),
+    ({"schedule": ["cosine", -1, 0, 3]}, ["s.schedule", "first -1 is outside 0 to 100"]),
+    ({"schedule": ["cosine", 0.1, 0.01, 0]}, ["rounds 0 is outside 1 to any"]),
+    ({"schedule": ["linear", 0.1, 0.01, 3]}, ["kind 'linear' must be cosine"]),
+    ({"lr": float("nan")}, ["s.lr: nan must be a number from 0 to 100, not NaN (learning rate)"]),
+    ({"optimizer": "sdg"}, ["s.optimizer: 'sdg' must be one of sgd, adam (local optimiser); nearest: sgd"]),
+    ({"channels": 2}, ["s.channels: 2 must be one of 1, 3 or null"]),
+    ({"beta": 0, "partition": "dirichlet"}, ["s.beta: 0 is outside 0.001 to 1e+06 (concentration"]),
+    ({"joins": {99: 2}}, ["a client that does not exist"]),
+    ({"dim": 10, "heads": 4}, ["multiple of heads"]),
+    ({"size": 8, "input_size": 9}, ["must not exceed size"]),
+    ({"gammas": [30, 101]}, ["101 is outside 0 to 100 (shares of the information"]),
     ({"methods": ["FT"]}, ["method: {arguments}"]),
     ({"methods": {"Retrian": {}}}, ["no method 'Retrian'", "nearest method: Retrain"]),
     ({"methods": {"NoT": {"layer": [0]}}}, ["methods.NoT", "'layer'", "nearest argument: layers"]),
     ({"methods": {"NoT": {"scale": "x"}}}, ["methods.NoT.scale", "a number"]),
+    ({"methods": {"FT": {"lr": float("nan")}}}, ["methods.FT.lr: nan must be a number from 0 to 100 or null, not NaN"]),
+    ({"methods": {"FT": {"lr": -0.1}}}, ["methods.FT.lr: -0.1 is outside 0 to 100"]),
+    ({"methods": {"FCU": {"iterations": 0}}}, ["methods.FCU.iterations: 0 is outside 1 to any"]),
+    ({"methods": {"SalUn": {"share": 1.5}}}, ["methods.SalUn.share: 1.5 is outside 0 to 1"]),
+    ({"methods": {"FedEraser": {"per": "clients"}}}, ["methods.FedEraser.per: 'clients' must be one of client, average",
+                                                      "nearest: client"]),
+    ({"ablations": {"TIS-Reset/a": {"reset": "zeros"}}}, ["ablations.TIS-Reset/a.reset", "nearest: zero"]),
+    ({"methods": {"FT": None}}, ["s.methods: {'FT': None} must be a map method: {arguments}: None must be a map"]),
 ])
 def test_a_mistake_is_named(settings, words):
     says(*words, settings=settings)
@@ -60,15 +79,14 @@ def test_good_settings_pass_and_defaults_fill_in():
 
 def test_every_default_obeys_its_own_row():
     for name in KEYS:
-        settings._value("defaults", name, DEFAULTS[name])
+        assert misfit(KEYS[name].kind, DEFAULTS[name]) is None, name
 
 
 def test_a_method_added_while_running_counts(monkeypatch):
-    import types
-
     def mine(task, trained, *, strength=1.0):
         pass
-    monkeypatch.setitem(sys.modules, "lib.methods", types.SimpleNamespace(METHODS={"Mine": mine}))
+    monkeypatch.setitem(METHODS, "Mine", mine)
+    says("methods.Mine.strength: 'x' must be a number or null", settings={"methods": {"Mine": {"strength": "x"}}})
     check({"s": {"methods": {"Mine": {"strength": 2.0}}}})
     says("'strenght'", "nearest argument: strength", settings={"methods": {"Mine": {"strenght": 2}}})
 
@@ -102,8 +120,15 @@ def test_yaml_without_traps(tmp_path):
     assert (seeds_of(p, "01"), seeds_of(p, "08")) == ([0, 1], [7])
 
 
+def test_the_defaults_of_what_is_chosen_come_before_those_of_the_table():
+    assert DEFAULTS["width"] is None and complete({})["width"] == 32 and complete({"model": "resnet18"})["width"] == 64
+    assert complete({"model": "vit_b16"})["width"] is None and complete({"dataset": "mnist"})["noise"] is None
+    assert complete({"width": None})["width"] is None       # what is said stays as it is said
+    assert "seed" not in complete({"dataset": "digits"})
+
+
 def test_selection():
-    p = {"profile": "x", "notebooks": {"01": {"a": {}}, "02": {"a": {}, "b": {}}}}
+    p = {"profile": "x", "source": "x.yaml", "notebooks": {"01": {"a": {}}, "02": {"a": {}, "b": {}}}}
     assert select(p, "1,02.b") == {"01": {"a": {}}, "02": {"b": {}}}
     assert select(p) == p["notebooks"] == select(p, "01,02")
     for only, words in (("03", "no notebook '03'"), ("02.c", "no setting 'c'")):

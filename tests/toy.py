@@ -29,7 +29,7 @@ def clone(where):
     """Two notebooks; quick: one seed each, more: two settings at two seeds."""
     for folder in ("lib/runs", "params", "notebooks", "workflow"):
         (where / folder).mkdir(parents=True)
-    for path in (*ROOT.glob("lib/*.py"), *ROOT.glob("lib/runs/__init__.py"), *ROOT.glob("lib/runs/progress.py"), *ROOT.glob("workflow/*")):
+    for path in (*ROOT.glob("lib/*.py*"), *ROOT.glob("lib/runs/__init__.py"), *ROOT.glob("lib/runs/progress.py"), *ROOT.glob("workflow/*")):
         if path.is_file():
             shutil.copy(path, where / path.relative_to(ROOT))
     for name in ("run_all.sh", "pyproject.toml"):

@@ -14,25 +14,38 @@ def _flops(settings):
         return None
 
 
+HEAD = ("setting", "seeds", "data, network", "rounds", "FLOPs a seed", "methods; ablations")
+
+
 def listing(profile, only=None, seeds=None, flops=False):
     """A table of what a profile holds: one line a setting, with its seeds, net, methods, ablations and FLOPs."""
-    rows, total = [("setting", "seeds", "data, network", "rounds", "FLOPs a seed", "methods; ablations")], 0.0
+    rows, total = [HEAD], 0.0
     for number, settings in select(profile, only).items():
-        mark = "" if notebook(number) else "  [no notebook yet]"
         chosen = seeds_of(profile, number) if seeds is None else seeds
         for name, s in settings.items():
-            f = _flops(s) if flops else None
-            total += (f or 0) * len(chosen)
-            rows.append((f"{number}.{name}", _range(chosen), f"{s.get('dataset', '-')} {s.get('model', '-')}",
-                         f"{s.get('rounds', '-')}+{s.get('unlearn_rounds', '-')}", f"{f:.2e}" if f else "-",
-                         "; ".join(filter(None, (", ".join(s.get(k, {})) for k in ("methods", "ablations")))) + mark))
-    widths = [max(len(str(r[i])) for r in rows) for i in range(5)]
-    lines = ["  ".join([*(str(c).ljust(w) for c, w in zip(r, widths)), r[5]]).rstrip() for r in rows]
+            cost = _flops(s) if flops else None
+            total += (cost or 0) * len(chosen)
+            rows.append((f"{number}.{name}", _range(chosen), *_words(s, cost, notebook(number) is not None)))
+    lines = _aligned(rows)
     lines.append(f"{len(rows) - 1} settings, {len(jobs(profile, only, seeds))} jobs"
                  + (f", {total:.2e} FLOPs in all" if total else ""))
     if profile["not_yet"]:
         lines.append(f"not yet there, left out: {', '.join(profile['not_yet'])}")
     return "\n".join(lines)
+
+
+def _words(s, cost, there):
+    """The columns of one setting from `data, network` on."""
+    methods = [", ".join(s.get(key, {})) for key in ("methods", "ablations")]
+    mark = "" if there else "  [no notebook yet]"
+    return (f"{s.get('dataset', '-')} {s.get('model', '-')}", f"{s.get('rounds', '-')}+{s.get('unlearn_rounds', '-')}",
+            f"{cost:.2e}" if cost else "-", "; ".join(filter(None, methods)) + mark)
+
+
+def _aligned(rows):
+    """Lines in columns of equal width; the last column is as long as it likes."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(HEAD) - 1)]
+    return ["  ".join([*(c.ljust(w) for c, w in zip(row, widths)), row[-1]]).rstrip() for row in rows]
 
 
 def _range(seeds):

@@ -147,7 +147,8 @@ def _shown(file, name):
 
 
 def main(argv=None):
-    p = argparse.ArgumentParser(prog="python -m workflow.execute", description="Execute one notebook and make its HTML page.")
+    p = argparse.ArgumentParser(prog="python -m workflow.execute",
+                                description="Execute one notebook and make its HTML page.")
     p.add_argument("src")
     p.add_argument("dst")
     p.add_argument("-y", "--yaml", help="values for the parameters cell, as YAML or JSON")

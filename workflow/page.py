@@ -5,6 +5,9 @@ from pathlib import Path
 
 # ---------------------------------------------------------------- the HTML page
 
+# no script runs and nothing is fetched, whatever a label or an output holds
+POLICY = ("<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src 'self' data:; "
+          "style-src 'unsafe-inline'; font-src data:\">")
 MATH = re.compile(r"(```.*?```|`[^`\n]+`)|\$\$(.+?)\$\$|(?<![\\$\w])\$(?!\s)([^$\n]+?)(?<![\s\\])\$(?!\d)", re.S)
 
 

@@ -12,86 +12,16 @@ import json
 import re
 import shutil
 import sys
-from html import escape
 from pathlib import Path
 
 from lib.errors import Bad
 from lib.files import ROOT, runs_root, write
 from lib.profiles import load, seeds_of, select
 
+from .index import index, state
 from .jobs import cells, notebook
-from .page import inline, title
-
-CSS = """body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
-h1{font-weight:600}article{border-top:1px solid #ddd;padding:1rem 0}h2{font-size:1.15rem;margin:0}p{margin:.3rem 0}
-a{color:#0b5394}img{height:9rem;margin:.4rem .6rem 0 0;border:1px solid #eee}small{color:#777}
-pre{background:#fdf1ef;padding:.6rem;white-space:pre-wrap}.failed{color:#b3261e}.done{color:#1b7f3b}"""
-
 
 SHOWN = {"paper": "At the paper's own scale", "reduced": "In the reduced profile"}     # in the README
-
-
-# ---------------------------------------------------------------- the index page
-
-def first_sentence(nb):
-    """The first sentence below the title."""
-    for cell in nb["cells"]:
-        if cell["cell_type"] == "markdown":
-            lines = [s for s in "".join(cell["source"]).split("\n\n") if s.strip() and not s.lstrip().startswith("#")]
-            if lines:
-                return re.split(r"(?<=[.!?])\s", " ".join(lines[0].split()))[0]
-    return ""
-
-
-def state(profile, number):
-    """('done' | 'failed' | 'not run' | 'no notebook yet', the file that shows it) of a notebook in a profile's run."""
-    root, source = runs_root() / profile, notebook(number)
-    if source is None:
-        return "no notebook yet", None
-    for word, found in (("failed", [root / "notebooks" / f"{source.stem}.failed.ipynb"]),
-                        ("failed", sorted((root / "jobs").glob(f"{number}.*.failed"))),
-                        ("done", [root / "notebooks" / source.name])):
-        for path in found:
-            if path.exists():
-                return word, path
-    return "not run", None
-
-
-def failure(path):
-    """The error of a failed notebook or job, in a few lines."""
-    if path.suffix == ".failed":
-        return f"{path.stem}: {path.read_text(encoding='utf-8')}"
-    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-        for o in cell.get("outputs", []):
-            if o["output_type"] == "error":
-                return f"{o['ename']}: " + "\n".join(o["evalue"].splitlines()[:3])
-    return "the kernel stopped"
-
-
-def index(profile):
-    """Write runs/<profile>/index.html; returns {number: state}."""
-    root, states, parts = runs_root() / profile["profile"], {}, []
-    for number, settings in profile["notebooks"].items():
-        states[number], shown = state(profile["profile"], number)
-        if states[number] == "no notebook yet":
-            continue
-        nb = json.loads(notebook(number).read_text(encoding="utf-8"))
-        link = f"notebooks/{shown.stem}.html" if shown and shown.suffix == ".ipynb" else None
-        name = f"{number} · {inline(title(nb))}"
-        figures = sorted((root / "figures").glob(f"{number}_*.png")) if states[number] == "done" else []
-        parts.append(
-            f'<article><h2>{f"<a href={link!r}>{name}</a>" if link else name}</h2><p>{inline(first_sentence(nb))}</p>'
-            f'<p><small class="{states[number]}">{states[number]}</small> <small>· {escape(", ".join(settings))}'
-            + (f' · <a href="notebooks/{shown.name}">notebook</a>' if link else "") + "</small></p>"
-            + (f"<pre>{escape(failure(shown))}</pre>" if states[number] == "failed" else "")
-            + "".join(f'<a href="figures/{f.name}"><img src="figures/{f.name}" alt="{escape(f.stem)}"></a>'
-                      for f in figures) + "</article>")
-    seeds = profile["seeds"]
-    words = f"Profile {profile['profile']}, {len(seeds)} seed{'s' * (len(seeds) > 1)}"
-    write(root / "index.html", f"<!doctype html><html lang=en><meta charset=utf-8><title>{words}</title><style>{CSS}"
-          f"</style><h1>Federated unlearning, reproduced</h1><p>{words}: {', '.join(map(str, seeds))}.</p>"
-          + "\n".join(parts) + "</html>\n")
-    return states
 
 
 # ---------------------------------------------------------------- the copy into the repository
@@ -171,45 +101,70 @@ def _parts(number, settings):
 
 def copy(profile, only=None):
     """Copy results, figures and claims of the chosen settings, and with quick the notebooks' outputs; nothing if one is
-    missing, or if committed results of another setting would be lost."""
+    missing, or if committed results of another setting would be lost. Returns the files written."""
     name, chosen = profile["profile"], select(profile, only)
-    root, todo = runs_root() / name, {n: notebook(n) for n in chosen if notebook(n)}
-    for number in todo:
-        word, path = state(name, number)
-        if word != "done":
-            raise Bad(f"nothing is published: notebook {number} {'has failed' if path else 'has not run'} "
-                      f"with profile {name}")
-        whole = chosen[number] == profile["notebooks"][number]
-        if name == "quick" and not whole:
-            raise Bad(f"nothing is published: with quick, the outputs of notebook {number} are committed as a whole; "
-                      f"use --only {number}")
-        given, rest = ran_with(path), set(profile["notebooks"][number]) - set(chosen[number])
-        if given.get("seeds") != seeds_of(profile, number) or given.get("settings") != chosen[number]:
-            raise Bad(f"nothing is published: notebook {number} ran last with other settings or seeds; use ./run_all.sh"
-                      f" --profile {name} --only {_parts(number, () if whole else chosen[number])} --publish")
-        if lost := published(name, number) & rest:
-            raise Bad(f"nothing is published: results/{name}/{number}.csv holds {min(lost)}, too, which would be lost; "
-                      f"use ./run_all.sh --profile {name} --only {_parts(number, {*chosen[number], *lost})} --publish")
-    written, pages = [], {}
-    if name == "quick":
-        pages = {s: clean(*(_plain(p) for p in (s, root / "notebooks" / s.name))) for s in todo.values()}
-    results, figures = ROOT / "results" / name, ROOT / "figures" / name
-    for folder in (results, figures):
-        folder.mkdir(parents=True, exist_ok=True)
-    for number in todo:
-        for pattern, here, there in (("results/{}.*", root, results), ("figures/{}_*.png", root, figures)):
-            for old in there.glob(Path(pattern).name.format(number)):
-                old.unlink()
-            for f in sorted(here.glob(pattern.format(number))):
-                written.append(shutil.copyfile(f, there / f.name))
-    if list(results.glob("*.claims.csv")):
-        from lib.report.claims import merge_claims
-        write(results / "claims.csv", merge_claims(results).to_csv(index=False, lineterminator="\n"))
-        written.append(results / "claims.csv")
-    for source, nb in pages.items():
-        write(source, _dumps(nb))
-        written.append(source)
+    numbers = [n for n in chosen if notebook(n)]
+    for number in numbers:
+        _refuse_unfinished(profile, number, chosen[number])
+    pages = _clean_notebooks(numbers) if name == "quick" else {}
+    written = []
+    for number in numbers:
+        written += _replace(ROOT / "results" / name, f"{number}.*", runs_root() / name / "results")
+        written += _replace(ROOT / "figures" / name, f"{number}_*.png", runs_root() / name / "figures")
+    written += _merge_claims(ROOT / "results" / name)
+    for source, text in pages.items():
+        written.append(write(source, text))
     return written
+
+
+def _refuse_unfinished(profile, number, settings):
+    """Bad where a notebook has not run with just these settings and seeds, or where publishing it would lose rows."""
+    name, everything = profile["profile"], profile["notebooks"][number]
+    word, path = state(name, number)
+    if word != "done":
+        happened = "has failed" if path else "has not run"
+        raise Bad(f"nothing is published: notebook {number} {happened} with profile {name}")
+    whole = settings == everything
+    if name == "quick" and not whole:
+        raise Bad(f"nothing is published: with quick, the outputs of notebook {number} are committed as a whole; "
+                  f"use --only {number}")
+    again = f"use ./run_all.sh --profile {name} --only"
+    given = ran_with(path)
+    if given.get("seeds") != seeds_of(profile, number) or given.get("settings") != settings:
+        part = _parts(number, () if whole else settings)
+        raise Bad(f"nothing is published: notebook {number} ran last with other settings or seeds; "
+                  f"{again} {part} --publish")
+    lost = published(name, number) & set(everything) - set(settings)
+    if lost:
+        part = _parts(number, {*settings, *lost})
+        raise Bad(f"nothing is published: results/{name}/{number}.csv holds {min(lost)}, too, which would be lost; "
+                  f"{again} {part} --publish")
+
+
+def _clean_notebooks(numbers):
+    """`{path: text}` of the notebooks with the outputs of their run."""
+    pages = {}
+    for number in numbers:
+        source = notebook(number)
+        ran = runs_root() / "quick" / "notebooks" / source.name
+        pages[source] = _dumps(clean(_plain(source), _plain(ran)))
+    return pages
+
+
+def _replace(folder, pattern, fresh):
+    """Put the files of `fresh` that match a pattern in the place of those in `folder`; the new files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob(pattern):
+        old.unlink()
+    return [shutil.copyfile(f, folder / f.name) for f in sorted(fresh.glob(pattern))]
+
+
+def _merge_claims(results):
+    """One table of the claims of all notebooks, if there are any."""
+    if not list(results.glob("*.claims.csv")):
+        return []
+    from lib.report.claims import merge_claims
+    return [write(results / "claims.csv", merge_claims(results).to_csv(index=False, lineterminator="\n"))]
 
 
 def readme_text():

@@ -12,7 +12,7 @@ from .cost import listing
 from .jobs import brief, claim_gpu, job, jobs, notebook
 
 
-def main(argv=None):
+def arguments(argv=None):
     p = argparse.ArgumentParser(prog="python -m workflow.run", description="Fill the store without a kernel.")
     p.add_argument("--profile", default="quick", help="a file in params/, or the path of one")
     p.add_argument("--only", help="as 02 or 02.cifar10_cnn,05")
@@ -20,33 +20,52 @@ def main(argv=None):
     p.add_argument("--list", action="store_true", help="print the jobs, one a line")
     p.add_argument("--dry-run", action="store_true", help="print a table of the settings")
     p.add_argument("--flops", action="store_true", help="the table with estimated FLOPs (imports torch)")
-    a = p.parse_args(argv)
-    try:
-        profile = load(a.profile)
-        todo = jobs(profile, a.only, a.seed)
-        for number in {n: 0 for n, _, _ in todo} if a.only and not (a.dry_run or a.flops) else ():
-            if notebook(number) is None:
-                raise Bad(f"there is no notebook notebooks/{number}_*.ipynb yet")
-        todo = [j for j in todo if notebook(j[0])]
-        if a.list:
-            print("\n".join(f"{n}.{s}.s{seed}" for n, s, seed in todo))
-            return 0
-        if a.dry_run or a.flops:
-            print(listing(profile, a.only, a.seed, a.flops))
-            return 0
-    except Bad as e:
-        print(e, file=sys.stderr)
-        return 2
-    gpu, failed = claim_gpu(), 0
+    return p.parse_args(argv)
+
+
+def asked_for(profile, a):
+    """The jobs that the command line names and that have a notebook; a notebook named by hand must be there."""
+    todo = jobs(profile, a.only, a.seed)
+    for number, _, _ in todo:
+        if a.only and notebook(number) is None and not (a.dry_run or a.flops):
+            raise Bad(f"there is no notebook notebooks/{number}_*.ipynb yet")
+    return [j for j in todo if notebook(j[0])]
+
+
+def run(profile, todo):
+    """Do the jobs one after the other; the exit status, 1 if any failed."""
+    gpu = claim_gpu()       # held until the end
+    failed = 0
     for number, setting, seed in todo:
         name = f"{number}.{setting} seed {seed}"
         try:
-            print(f"{name}: done in {job(profile, number, setting, seed):.0f} s", file=sys.stderr, flush=True)
+            say(f"{name}: done in {job(profile, number, setting, seed):.0f} s")
         except Exception as e:
-            print(f"{name} FAILED: {brief(e, notebook(number))}", file=sys.stderr, flush=True)
+            say(f"{name} FAILED: {brief(e, notebook(number))}")
             failed += 1
     del gpu
     return 1 if failed else 0
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def main(argv=None):
+    a = arguments(argv)
+    try:
+        profile = load(a.profile)
+        todo = asked_for(profile, a)
+        if a.list:
+            print("\n".join(f"{n}.{s}.s{seed}" for n, s, seed in todo))
+        elif a.dry_run or a.flops:
+            print(listing(profile, a.only, a.seed, a.flops))
+        else:
+            return run(profile, todo)
+    except Bad as e:
+        say(e)
+        return 2
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,13 +1,27 @@
-"""The nets of both papers and small stand-ins, built fresh by name: `build(settings, channels, classes, size)`."""
+"""The nets of both papers and small stand-ins, built fresh by name: `build(settings, channels, classes, size)`.
+
+A net is `f(channels, classes, size, *, arguments) -> nn.Module` for images `[channels, size, size]`, its arguments with
+types of `lib.values`, registered by `@model(name)`. An argument named like a key of a setting takes its value.
+"""
+from typing import Literal
+
 import torch
 from torch import nn
-from torchvision.models import resnet18
+from torchvision import models as torchvision_models
 from torchvision.models.vision_transformer import VisionTransformer
 
-from ..errors import Bad, nearest
-from ..settings import KEYS
+from ..errors import Bad
+from ..registry import MODELS, arguments, judge, taken
+from ..values import Small, Width
 
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU}
+Activation = Literal["relu", "tanh", "gelu"]
+Norm = Literal["group", "none"]
+
+
+def model(name):
+    """Register a net under the name by which settings choose it."""
+    return MODELS.named(name)
 
 
 def _norm(kind, channels):
@@ -15,7 +29,8 @@ def _norm(kind, channels):
     return [nn.GroupNorm(1, channels)] if kind == "group" else []
 
 
-def small_cnn(channels, classes, size, *, width=32, norm="group", activation="relu"):
+@model("small_cnn")
+def small_cnn(channels, classes, size, *, width: Width = 32, norm: Norm = "group", activation: Activation = "relu"):
     """Two strided 3x3 convolutions and a linear head; max-pooling would cost a third of a CPU step."""
     act, side = ACTIVATIONS[activation], -(-(-(-size // 2)) // 2)
     return nn.Sequential(
@@ -24,7 +39,8 @@ def small_cnn(channels, classes, size, *, width=32, norm="group", activation="re
         nn.Flatten(), nn.Linear(2 * width * side * side, classes))
 
 
-def cnn(channels, classes, size, *, width=32, norm="group", activation="relu"):
+@model("cnn")
+def cnn(channels, classes, size, *, width: Width = 32, norm: Norm = "group", activation: Activation = "relu"):
     """NoT's CNN, "two convolution layers with layer normalization"; the paper states no more, the rest is our choice.
 
     Pooling comes before the activation: for a monotone one the outputs and gradients are the same, and it is faster.
@@ -36,7 +52,8 @@ def cnn(channels, classes, size, *, width=32, norm="group", activation="relu"):
         nn.Flatten(), nn.Linear(2 * width * side * side, classes))
 
 
-def tis_cnn(channels, classes, size, *, width=32, activation="relu"):
+@model("tis_cnn")
+def tis_cnn(channels, classes, size, *, width: Width = 32, activation: Activation = "relu"):
     """The MNIST net of the TIS experiments: two 5x5 convolutions and a hidden layer of 512."""
     act, side = ACTIVATIONS[activation], size // 4
     return nn.Sequential(
@@ -45,14 +62,28 @@ def tis_cnn(channels, classes, size, *, width=32, activation="relu"):
         nn.Flatten(), nn.Linear(2 * width * side * side, 512), act(), nn.Linear(512, classes))
 
 
-def _resnet18(channels, classes, size, *, width=64, stem=7):
-    net = resnet18(weights=None, num_classes=classes)
+@model("resnet18")
+def resnet18(channels, classes, size, *, width: Width = 64):
+    """ResNet-18 as for ImageNet; another width scales all channels."""
+    net = _resnet18(classes, width)
+    if channels != 3:
+        net.conv1 = nn.Conv2d(channels, width, 7, 2, 3, bias=False)
+    return net
+
+
+@model("resnet18_3x3")
+def resnet18_3x3(channels, classes, size, *, width: Width = 64):
+    """ResNet-18 for small images: a 3x3 stem without stride or pooling."""
+    net = _resnet18(classes, width)
+    net.conv1 = nn.Conv2d(channels, width, 3, 1, 1, bias=False)
+    net.maxpool = nn.Identity()
+    return net
+
+
+def _resnet18(classes, width):
+    net = torchvision_models.resnet18(weights=None, num_classes=classes)
     if width != 64:
         _narrow(net, width / 64, classes)
-    if stem == 3:
-        net.conv1, net.maxpool = nn.Conv2d(channels, width, 3, 1, 1, bias=False), nn.Identity()
-    elif channels != 3:
-        net.conv1 = nn.Conv2d(channels, width, 7, 2, 3, bias=False)
     return net
 
 
@@ -70,6 +101,18 @@ def _narrow(net, factor, classes):
     net.fc = nn.Linear(int(net.fc.in_features * factor), classes)
 
 
+@model("vit_b16")
+def vit_b16(channels, classes, size):
+    """ViT-B/16, the net of NoT's Caltech-101 experiments."""
+    return _vit(channels, classes, size, patch=16, dim=768, depth=12, heads=12, mlp=3072)
+
+
+@model("small_vit")
+def small_vit(channels, classes, size, *, patch: Small = 4, dim: Width = 64, depth: Small = 4, heads: Small = 4):
+    """A ViT of any size; the hidden layers of its blocks have twice the width of a token."""
+    return _vit(channels, classes, size, patch=patch, dim=dim, depth=depth, heads=heads, mlp=2 * dim)
+
+
 def _vit(channels, classes, size, *, patch, dim, depth, heads, mlp):
     if size % patch:
         raise Bad(f"model: patch {patch} does not divide the image side {size}; choose a patch that does")
@@ -82,23 +125,14 @@ def _vit(channels, classes, size, *, patch, dim, depth, heads, mlp):
 
 
 def build(settings, channels, classes, size):
-    """A freshly initialised net for images `[channels, size, size]`; `settings` holds `model` and its options."""
-    s, name = settings, settings["model"]
-    width = s["width"] or (64 if name.startswith("resnet") else 32)
-    if name == "small_cnn":
-        return small_cnn(channels, classes, size, width=width, norm=s["norm"], activation=s["activation"])
-    if name == "cnn":
-        return cnn(channels, classes, size, width=width, norm=s["norm"], activation=s["activation"])
-    if name == "tis_cnn":
-        return tis_cnn(channels, classes, size, width=width, activation=s["activation"])
-    if name in ("resnet18", "resnet18_3x3"):
-        return _resnet18(channels, classes, size, width=width, stem=3 if name.endswith("3x3") else 7)
-    if name == "vit_b16":
-        return _vit(channels, classes, size, patch=16, dim=768, depth=12, heads=12, mlp=3072)
-    if name == "small_vit":
-        return _vit(channels, classes, size, patch=s["patch"], dim=s["dim"], depth=s["depth"], heads=s["heads"],
-                    mlp=2 * s["dim"])
-    raise Bad(f"model: {nearest(name, KEYS['model'].allowed, 'model')} in place of {name!r}")
+    """A freshly initialised net for images `[channels, size, size]`; `settings` holds `model` and its options.
+
+    Raises Bad where there is no such net, or an option does not fit.
+    """
+    f = MODELS.find(settings["model"], "model")
+    options = taken(arguments(f), settings)
+    judge(arguments(f), options, f"model {f.name}")
+    return f(channels, classes, size, **options)
 
 
 def first_layer(model):

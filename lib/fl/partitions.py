@@ -1,15 +1,37 @@
-"""Who holds which images: partitions over clients, splits, named randomness and the backdoor trigger.
+"""Who holds which images: partitions over clients, and splits.
 
-Pure functions of labels (1-D integers) and a torch.Generator. A partition is a list with one sorted LongTensor of
-indices per client, in which no index appears twice.
+Pure functions of labels (1-D integers) and a torch.Generator. A partition is `f(labels, n, rng, *, arguments)`,
+registered by `@partition(name)`, and gives one tensor of indices for each of `n` clients; no index appears twice.
 """
 import numpy as np
 import torch
 
 from ..errors import Bad
+from ..registry import PARTITIONS, arguments, judge
+from ..values import Concentration, Whole
 from .rng import _numpy
 
 TRIES = 1000
+
+
+def partition(name):
+    """Register a partition under the name by which settings choose it."""
+    return PARTITIONS.named(name)
+
+
+def divide(name, labels, n, rng, **options):
+    """The partition of that name: a list of `n` sorted LongTensors of indices. Raises Bad where one is none."""
+    f = PARTITIONS.find(name, "partition")
+    judge(arguments(f), options, f"partition {name}")
+    parts = [torch.as_tensor(part, dtype=torch.long).sort().values for part in f(labels, n, rng, **options)]
+    if len(parts) != n:
+        raise Bad(f"partition: {name} gives {len(parts)} parts for {n} clients; it must give one for each")
+    held = torch.cat(parts)
+    if len(held.unique()) < len(held):
+        raise Bad(f"partition: {name} gives an image to two clients, or twice to one; each must appear once at most")
+    if len(held) and not 0 <= held.min() <= held.max() < len(labels):
+        raise Bad(f"partition: {name} gives an image that is not there; indices go from 0 to {len(labels) - 1}")
+    return parts
 
 
 def _labels(labels):
@@ -46,6 +68,7 @@ def _round(wanted, total):
     return counts
 
 
+@partition("iid")
 def iid(labels, n, rng):
     """NoT 14.1, TIS 6.1 (random): a shuffle cut into n parts whose sizes differ by at most one."""
     labels = _labels(labels)
@@ -54,15 +77,14 @@ def iid(labels, n, rng):
     return [part.sort().values for part in order.tensor_split(n)]
 
 
-def dirichlet(labels, n, beta, rng, min_size=10):
+@partition("dirichlet")
+def dirichlet(labels, n, rng, *, beta: Concentration, min_size: Whole = 10):
     """NoT Table 4: class c is cut in proportions drawn from Dir(beta, ..., beta) over the clients; covers all images.
 
     Drawn again until every client holds `min_size` images, at most TRIES times.
     """
     labels = _labels(labels)
     _clients(n, len(labels), "images")
-    if not beta > 0:
-        raise Bad(f"beta: {beta} must be a number > 0")
     if min_size * n > len(labels):
         raise Bad(f"min_size: {min_size} images for each of {n} clients are more than the {len(labels)} there are; "
                   "lower min_size or clients")
@@ -79,6 +101,7 @@ def dirichlet(labels, n, beta, rng, min_size=10):
               f"in {TRIES} tries; raise beta or lower min_size or clients")
 
 
+@partition("preferential")
 def preferential(labels, n, rng):
     """TIS 6.1 (preferential): of C classes the last n belong to one client each, C-n+i to client i; the others are
     shared equally. Ten balanced classes and five clients: 10 % of a client from each of 0..4, 50 % from 5+i.
@@ -97,17 +120,16 @@ def preferential(labels, n, rng):
     return [_join(parts) for parts in held]
 
 
-def tis_dirichlet(labels, n, alpha, rng):
-    """TIS 6.1 (Dirichlet): each client has a class distribution from Dir(alpha, ..., alpha); all clients are of the one
+@partition("tis_dirichlet")
+def tis_dirichlet(labels, n, rng, *, beta: Concentration):
+    """TIS 6.1 (Dirichlet): each client has a class distribution from Dir(beta, ..., beta); all clients are of the one
     size that the scarcest class allows, and the images left over belong to nobody.
     """
     labels = _labels(labels)
     _clients(n, len(labels), "images")
-    if not alpha > 0:
-        raise Bad(f"beta: {alpha} must be a number > 0")
     members = _members(labels, rng)
     sizes = np.array([len(m) for m in members])
-    shares = _numpy(rng).dirichlet(np.full(len(members), float(alpha)), size=n)
+    shares = _numpy(rng).dirichlet(np.full(len(members), float(beta)), size=n)
     demand = shares.sum(0)
     size = int((sizes[demand > 0] / demand[demand > 0]).min())
     while size and (sum(_round(row * size, size) for row in shares) > sizes).any():
@@ -116,25 +138,9 @@ def tis_dirichlet(labels, n, alpha, rng):
     ends = counts.cumsum(0)
     parts = [_join([m[e - c:e] for m, c, e in zip(members, counts[k], ends[k], strict=True)]) for k in range(n)]
     if not size:
-        raise Bad(f"partition: tis_dirichlet with beta {alpha} leaves {n} clients without images, as the smallest "
+        raise Bad(f"partition: tis_dirichlet with beta {beta} leaves {n} clients without images, as the smallest "
                   f"class has {sizes.min()}; use fewer clients, more images or a larger beta")
     return parts
-
-
-PARTITIONS = {"iid": (iid, ()), "dirichlet": (dirichlet, ("beta", "min_size")), "preferential": (preferential, ()),
-              "tis_dirichlet": (tis_dirichlet, ("beta",))}
-
-
-def partition(kind, labels, n, rng, *, beta=None, min_size=10):
-    """The partition named `kind`; `beta` is the concentration of both Dirichlet kinds, `min_size` is of `dirichlet`."""
-    if kind not in PARTITIONS:
-        raise Bad(f"partition: {kind!r} is unknown; choose one of {', '.join(PARTITIONS)}")
-    function, keys = PARTITIONS[kind]
-    if "beta" in keys and beta is None:
-        raise Bad(f"beta: partition {kind} needs this concentration, a number > 0")
-    if kind == "dirichlet":
-        return dirichlet(labels, n, beta, rng, min_size)
-    return function(labels, n, beta, rng) if keys else function(labels, n, rng)
 
 
 def split_validation(indices, share, rng):

@@ -9,16 +9,16 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..errors import Bad
-from ..settings import complete
+from ..registry import taken
+from ..settings import complete, entries
 from . import models
 from .backdoor import add_trigger, poison
 from .data import load
-from .partitions import partition, split_validation
+from .partitions import divide, split_validation
 from .rng import generator
 
 State = dict[str, Tensor]
 
-MODEL_KEYS = ("model", "width", "norm", "activation", "patch", "dim", "depth", "heads")
 DATA_KEYS = ("size", "channels", "normalise", "test_share", "n_train", "n_test")
 RECIPE_KEYS = ("lr", "momentum", "weight_decay", "batch_size", "local_epochs", "optimizer", "clip", "flip", "crop",
                "keep_optimizer")
@@ -253,7 +253,8 @@ class Task:
         found = {"data": digest.hexdigest(), "seed": self.seed, "dtype": str(self.dtype)}
         found["normalise"] = [self.mean, self.std]
         found["recipe"] = dict(sorted(vars(self.recipe).items()))
-        for key in MODEL_KEYS + ("input_size", "training", "joins"):
+        found["options"] = options(self.settings)
+        for key in ("model", "input_size", "training", "joins"):
             found[key] = self.settings[key]
         return found
 
@@ -261,6 +262,11 @@ class Task:
         """The same task with the clients' validation splits in place of the test set, to choose without test data."""
         val = self.indices("val")
         return replace(self, x_test=self.x[val], y_test=self.y[val])
+
+
+def options(settings):
+    """`{"model": {argument: value}, …}`: what the net, the data set and the partition of a setting are called with."""
+    return {key: taken(known, settings) for key, known in entries(settings).items()}
 
 
 def sample_flops(settings, channels, classes, size):
@@ -315,16 +321,15 @@ def make_task(settings, seed, name="task"):
     torch.set_num_threads(s["threads"])
     torch.set_flush_denormal(True)  # training on into the overfit regime is otherwise 1.6 times slower
     device = s["device"] if s["device"] != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    noise = 1.0 if s["noise"] is None else s["noise"]
-    data = load(s["dataset"], seed=seed, noise=noise, **{k: s[k] for k in DATA_KEYS})
+    chosen = options(s)
+    data = load(s["dataset"], seed=seed, **chosen["dataset"] | {k: s[k] for k in DATA_KEYS})
     x, y = data.x, data.y
     bad = [t for t in s["targets"] if not 0 <= t < s["clients"]]
     if s["forget"] == "clients" and bad:
         raise Bad(f"targets: client {bad[0]} does not exist; with clients: {s['clients']} name 0 to {s['clients'] - 1}")
     if s["forget"] == "class" and not 0 <= s["forget_class"] < len(data.classes):
         raise Bad(f"forget_class: {s['forget_class']} is no class; name 0 to {len(data.classes) - 1}")
-    parts = partition(s["partition"], y, s["clients"], generator(seed, "partition"), beta=s["beta"],
-                      min_size=s["min_size"])
+    parts = divide(s["partition"], y, s["clients"], generator(seed, "partition"), **chosen["partition"])
     clients = []
     for k, part in enumerate(parts):
         train, val = split_validation(part, s["val_share"], generator(seed, "validation", k))

@@ -1,15 +1,13 @@
 """Unlearning methods: generators of rounds that choose where recovery starts; FedAvg on retained data does the rest.
 
-A method is `f(task, trained, *, hyper-parameters)`, yields at least one `Round` (the first is round 0), and is
+A method is `f(task, trained, *, hyper-parameters)` with types and ranges of `lib.values`, yields at least one `Round` (the first is round 0), and is
 registered by `@method(name, needs=...)`. What it declares to need is checked against what it touches by the tests.
 """
-import inspect
-
-from ..errors import Bad, nearest
+from ..errors import Bad
 from ..fl.rounds import fedavg
+from ..registry import METHODS, arguments, judge
 
 NEEDS = ("forget", "history", "init", "target")
-METHODS = {}
 
 
 def method(name, *, needs=(), recovery=True, also=None):
@@ -23,24 +21,17 @@ def method(name, *, needs=(), recovery=True, also=None):
     if unknown:
         raise Bad(f"method {name}: needs {sorted(unknown)} is not known; choose from {', '.join(NEEDS)}")
 
-    def register(f):
-        f.name, f.needs, f.recovery, f.also = name, tuple(needs), recovery, also or {}
-        METHODS[name] = f
-        return f
-    return register
+    return METHODS.named(name, needs=tuple(needs), recovery=recovery, also=also or {})
 
 
 def find(name):
     """The method of that name; an unknown one is an error that names the nearest."""
-    if name not in METHODS:
-        raise Bad(f"methods: {name!r} is not known; {nearest(name, METHODS, 'method')}")
-    return METHODS[name]
+    return METHODS.find(name, "methods")
 
 
 def defaults(name):
     """A method's hyper-parameters and their default values."""
-    ps = inspect.signature(find(name)).parameters.values()
-    return {p.name: p.default for p in ps if p.kind is p.KEYWORD_ONLY}
+    return {argument: default for argument, (_, default) in arguments(find(name)).items()}
 
 
 def needs(name, **hp):
@@ -52,10 +43,7 @@ def needs(name, **hp):
 def unlearn(task, trained, method_name, /, **hp):
     """The method's rounds, then recovery; the first round is round 0. Infinite where recovery follows."""
     f = find(method_name)
-    known = defaults(method_name)
-    for k in hp:
-        if k not in known:
-            raise Bad(f"methods.{method_name}: {k!r} is no argument of it; {nearest(k, known, 'argument')}")
+    judge(arguments(f), hp, f"methods.{method_name}")
     last = None
     for last in f(task, trained, **hp):
         yield last

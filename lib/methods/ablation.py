@@ -1,12 +1,14 @@
 """Why negation works, taken apart: other changes of the same layer (NoT, 6.3), and a negated layer kept frozen (6.2)."""
 import inspect
 import re
+from typing import Literal
 
 import torch
 
 from ..errors import Bad, nearest
 from ..fl.models import first_layer
 from ..fl.rounds import Round
+from ..values import NotNegative
 from . import method
 
 
@@ -116,7 +118,8 @@ def parse_layer(layer, names):
 
 
 @method("Perturb")
-def perturb(task, trained, *, kind="negate", layers=None, strength=1.0):
+def perturb(task, trained, *, kind: str = "negate", layers: list[int | str] | None = None,
+            strength: NotNegative = 1.0):
     """Change chosen tensors, then fine-tune: the ablations of NoT's Fig. 4 (layers) and Fig. 5 (kinds of change).
 
     kind: a name of PERTURBATIONS; layers: see `choose`; strength: of kind `noise`, in standard deviations of the
@@ -144,14 +147,13 @@ perturb.uses = lambda hp: [perturbation(hp.get("kind", "negate"))]
 
 
 @method("NR-Freeze")
-def nr_freeze_(task, trained, *, layers=None, sign=-1.0, source="trained"):
+def nr_freeze_(task, trained, *, layers: list[int | str] | None = None, sign: float = -1.0,
+               source: Literal["trained", "random"] = "trained"):
     """NR-Freeze (NoT, 6.2 and 13.7): negate a layer, freeze it, draw all others afresh and train them on retained data.
 
     layers: see `choose`, whole tensors; sign: what the frozen ones are multiplied by; source: `trained`, or `random`
     for the control the paper lacks, a layer that has never been trained. All else starts as Retrain does.
     """
-    if source not in ("trained", "random"):
-        raise Bad(f"methods.NR-Freeze.source: {source!r} must be trained or random")
     frozen = trained.state if source == "trained" else task.init("frozen")
     names = list(choose(task.model, layers))
     state, mask = nr_freeze(frozen, task.init("retrain"), names, sign)

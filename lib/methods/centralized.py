@@ -5,6 +5,7 @@ loss, the labels, the learning rate or a mask. `schedule` is `("cosine", start, 
 """
 from dataclasses import replace
 from itertools import count
+from typing import Literal
 
 import torch
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
@@ -12,6 +13,7 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
 from ..fl.gradients import batch_gradient
 from ..fl.rounds import Cost, Round, ascent, one_round
 from ..fl.task import Job
+from ..values import NotNegative, Positive, Rate, Schedule, Share, Whole
 from . import method
 
 # -- random labels ---------------------------------------------------------------------------------------------------
@@ -50,7 +52,7 @@ def alternate(task, start, schedule, fixed):
 
 
 @method("RandL", needs=("forget", "target"))
-def rand_l(task, trained, *, fixed=False, schedule=None):
+def rand_l(task, trained, *, fixed: bool = False, schedule: Schedule | None = None):
     """Random labels (NoT, 14.2): each round, an epoch on the forget data with random labels and one on the rest.
 
     fixed: labels drawn once and never the true ones, in place of uniform ones drawn anew. It never ends by itself.
@@ -61,7 +63,8 @@ def rand_l(task, trained, *, fixed=False, schedule=None):
 # -- ascent, sparsity ------------------------------------------------------------------------------------------------
 
 @method("GA", needs=("forget", "target"))
-def ga(task, trained, *, epochs=1, lr=None, clip=1.0, schedule=None):
+def ga(task, trained, *, epochs: Whole = 1, lr: Rate | None = None, clip: NotNegative | None = 1.0,
+       schedule: Schedule | None = None):
     """Gradient ascent on the forget data for `epochs`, then fine-tuning with a new optimiser (NoT, 14.2).
 
     lr: of the ascent (None: the task's); clip: its largest gradient norm, as the loss has no upper bound (None: none).
@@ -86,7 +89,8 @@ def sparse_loss(alpha):
 
 
 @method("l1-sparse")
-def l1_sparse(task, trained, *, alpha=0.002, epochs=2, decay=True, schedule=None):
+def l1_sparse(task, trained, *, alpha: NotNegative = 0.002, epochs: Whole = 2, decay: bool = True,
+              schedule: Schedule | None = None):
     """Fine-tuning with an l1 penalty in the first epochs (Jia et al. 2023; NoT, 14.2).
 
     alpha: weight of the penalty; decay: it falls linearly, in epoch e of E it is `alpha (1 - (e - 1) / E)`.
@@ -139,7 +143,8 @@ def random_part(task, job, share, r):
 
 
 @method("BadT", needs=("forget", "target"))
-def bad_t(task, trained, *, temperature=1.0, optimizer="adam", lr=1e-4, share=0.3, schedule=None):
+def bad_t(task, trained, *, temperature: Positive = 1.0, optimizer: Literal["sgd", "adam"] = "adam",
+          lr: Rate = 1e-4, share: Share = 0.3, schedule: Schedule | None = None):
     """Bad teaching (Chundawat et al. 2023): a random net teaches the forget data, the trained one the rest.
 
     share: of the retained data that is shown in each round. It never ends by itself.
@@ -199,7 +204,7 @@ def dampen(state, forget, everything, alpha, damping):
 
 
 @method("SSD", needs=("forget", "target"), recovery=False)
-def ssd(task, trained, *, alpha=0.5, damping=0.5):
+def ssd(task, trained, *, alpha: NotNegative = 0.5, damping: NotNegative = 0.5):
     """Selective synaptic dampening (Foster et al. 2024): no training, one pass over all data and one to forget.
 
     alpha: how much more a scalar must matter for the forget data to be chosen; damping: the smaller, the more it
@@ -228,7 +233,7 @@ def saliency_mask(task, state, share):
 
 
 @method("SalUn", needs=("forget", "target"))
-def salun(task, trained, *, share=0.2, fixed=False, schedule=None):
+def salun(task, trained, *, share: Share = 0.2, fixed: bool = False, schedule: Schedule | None = None):
     """Saliency unlearning (Fan et al. 2024): random labels, but only the most salient `share` of scalars may train.
 
     share: NoT "masked 20 %", read as 20 % that may train; the authors' own is 0.5. fixed: as in RandL.

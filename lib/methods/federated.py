@@ -1,6 +1,7 @@
 """Federated unlearning: Retrain, FT, the five baselines of NoT's tables, and NoT."""
 from dataclasses import replace
 from math import ceil
+from typing import Literal
 
 import torch
 from torch import nn
@@ -9,6 +10,7 @@ from torch.nn.functional import cosine_similarity, cross_entropy, kl_div, log_so
 from ..errors import Bad
 from ..fl.models import features, first_layer
 from ..fl.rounds import BYTES, Cost, Round, ascent, average, fedavg, one_round, server_job
+from ..values import Count, Momentum, NotNegative, Positive, Rate, Schedule, Share, Whole
 from . import method, recover
 
 
@@ -19,7 +21,7 @@ def original(task, trained):
 
 
 @method("Retrain")
-def retrain(task, trained, *, name="retrain"):
+def retrain(task, trained, *, name: str = "retrain"):
     """Training from scratch on the retained data, the reference of every gap (NoT, 6.1).
 
     name: names the initialisation and the randomness. Another name is an independent Retrain, whose gap is the noise
@@ -34,7 +36,7 @@ def at(lr, schedule):
 
 
 @method("FT")
-def ft(task, trained, *, lr=None, schedule=None):
+def ft(task, trained, *, lr: Rate | None = None, schedule: Schedule | None = None):
     """Fine-tuning on the retained data alone: natural forgetting (NoT, 6.1).
 
     lr, schedule: of the recovery, see `at`; None is the task's rate.
@@ -43,7 +45,8 @@ def ft(task, trained, *, lr=None, schedule=None):
 
 
 @method("NoT")
-def not_(task, trained, *, layers=None, scale=-1.0, lr=None, schedule=None):
+def not_(task, trained, *, layers: list[int] | None = None, scale: float = -1.0, lr: Rate | None = None,
+         schedule: Schedule | None = None):
     """NoT, eq. 3: multiply chosen tensors by -1, then fine-tune.
 
     layers: indices into `model.parameters()` as in the paper's listing (its section 11); None is the first
@@ -166,7 +169,8 @@ def recalibrated(task, state, t, jobs, updates, weights, share, per):
 
 
 @method("FedEraser", needs=("history",), recovery=False)
-def federaser(task, trained, *, interval=1, share=0.5, per="client", recovery=False):
+def federaser(task, trained, *, interval: Count = 1, share: Share = 0.5,
+              per: Literal["client", "average"] = "client", recovery: bool = False):
     """FedEraser (Liu et al. 2021), Algorithm 1: replay training without the targets, step lengths as stored.
 
     interval: replay every so many rounds; share: of the local epochs that go into a calibration, rounded up;
@@ -174,8 +178,6 @@ def federaser(task, trained, *, interval=1, share=0.5, per="client", recovery=Fa
     fine-tuning. A target that joined late is replayed from the round it joined: before it, nothing is its.
     """
     client_wise(task, "FedEraser")
-    if per not in ("client", "average"):
-        raise Bad(f"methods.FedEraser.per: {per!r} must be client or average")
     past = stored(task, trained, "FedEraser", "all")
     targets = set(task.targets)
     touched = [t for t in past.rounds if targets & set(past.clients(t))][::interval]
@@ -216,7 +218,8 @@ def distillation(teacher, temperature):
 
 
 @method("FUKD", needs=("history",))
-def fukd(task, trained, *, lr=1e-4, momentum=0.9, epochs=3, temperature=3.0, batch_size=None):
+def fukd(task, trained, *, lr: Rate = 1e-4, momentum: Momentum = 0.9, epochs: Whole = 3,
+         temperature: Positive = 3.0, batch_size: Count | None = None):
     """FUKD (Wu, Zhu and Mitra 2022): subtract the targets' stored updates, then distil from the trained model.
 
     The server distils on the remaining clients' validation images, without labels: the paper leaves its data open.
@@ -274,8 +277,9 @@ def ball_step(reference, own, names, limit, distance, squared):
 
 
 @method("PGD", needs=("forget", "history", "target"))
-def pgd(task, trained, *, lr=0.1, momentum=0.9, iterations=10, updates=5, distance=3.0, clip=2.0, batch_size=None,
-        squared=True, draws=10):
+def pgd(task, trained, *, lr: Rate = 0.1, momentum: Momentum = 0.9, iterations: Whole = 10, updates: Whole = 5,
+        distance: NotNegative = 3.0, clip: NotNegative | None = 2.0, batch_size: Count | None = None,
+        squared: bool = True, draws: Count = 10):
     """PGD (Halimi et al. 2022): each target ascends its loss inside a ball around the mean of the others' models.
 
     iterations x updates: minibatch steps; distance: a target stops once it is farther from its own last model;
@@ -325,15 +329,14 @@ def labelling_cost(task):
 
 
 @method("MoDE", needs=("forget", "target"))
-def mode(task, trained, *, lr=0.005, lr_phi=0.1, rounds=3, degrade=2, weight=0.4, weight_of="theta", guide=True):
+def mode(task, trained, *, lr: Rate = 0.005, lr_phi: Rate = 0.1, rounds: Whole = 3, degrade: Whole = 2,
+         weight: Share = 0.4, weight_of: Literal["theta", "phi"] = "theta", guide: bool = True):
     """MoDE (Zhao et al. 2023): blend with a model that never saw the targets, then let it label their data.
 
     Of `rounds` guidance rounds the first `degrade` begin with a round of phi, which starts at random, on the retained
     data at lr_phi and the blend `weight * theta + (1 - weight) * phi` (weight_of: which of the two it weighs).
     Guidance is a round of theta on all data at lr, forget data labelled by phi; guide=False leaves it out.
     """
-    if weight_of not in ("theta", "phi"):
-        raise Bad(f"methods.MoDE.weight_of: {weight_of!r} must be theta or phi")
     theta = trained.state
     phi = task.init("mode")
     keep = weight if weight_of == "theta" else 1 - weight
@@ -427,16 +430,15 @@ def contrast(pre, down, temperature):
 
 
 @method("FCU", needs=("forget", "target"))
-def fcu(task, trained, *, lr=0.01, iterations=20, interval=10, low_freq=0.9, temperature=0.5, fusion="paper",
-        redraw=True, beta2=0.99, weight_decay=5e-4, batch_size=None):
+def fcu(task, trained, *, lr: Rate = 0.01, iterations: Count = 20, interval: Count = 10, low_freq: Share = 0.9,
+        temperature: Positive = 0.5, fusion: Literal["paper", "code"] = "paper", redraw: bool = True,
+        beta2: Momentum = 0.99, weight_decay: NotNegative = 5e-4, batch_size: Count | None = None):
     """FCU (Deng et al. 2024): each target moves features towards an untrained model, kept near the trained one by
     fusing weights in the frequency domain after every `interval` of the `iterations` minibatches.
 
     redraw: a fresh untrained model after each fusion; fusion: see `fuse`. Biases, norms and buffers stay the trained
     model's. Several targets: mean of their models.
     """
-    if fusion not in ("paper", "code"):
-        raise Bad(f"methods.FCU.fusion: {fusion!r} must be paper or code")
     fused = fusable(task.model)
     pre = task.frozen(trained.state)
     down = task.frozen(task.init("fcu", 0))

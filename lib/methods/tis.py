@@ -1,17 +1,23 @@
 """Unlearning as parameter estimation (TIS): reset the entries that tell most about the target, and train them anew."""
 import hashlib
 import time
+from typing import Literal
 
 import torch
 
 from ..errors import Bad, nearest
 from ..fl.gradients import mean_gradient
 from ..fl.rounds import BYTES, Cost, Round
+from ..values import Percent, Rate, Whole
 from . import method
 from .curvature import diagonals, mean, random_like, select, tis
 
 KINDS = {"ggn": "ggn_exact", "ggn_mc": "ggn_mc", "hessian": "hessian"}
 SCORES = ("tis", "forget", "shift")
+Curvature = Literal["ggn", "ggn_mc", "hessian"]
+Path = Literal["auto", "hooks", "backpack", "vmap"]
+Score = Literal["tis", "forget", "shift"]
+Reset = Literal["zero", "init"]
 
 
 def client_diagonals(task, state, kind="ggn", path="auto"):
@@ -150,7 +156,8 @@ def trim(task, now, lr):
 
 
 @method("TIS-Reset", needs=("forget", "target"), recovery=False, also={("reset", "init"): "init"})
-def tis_reset(task, trained, *, gamma=30.0, reset="zero", curvature="ggn", path="auto", score="tis"):
+def tis_reset(task, trained, *, gamma: Percent = 30.0, reset: Reset = "zero", curvature: Curvature = "ggn",
+              path: Path = "auto", score: Score = "tis"):
     """TIS Reset (TIS, 5): of each tensor the fewest entries that hold gamma percent of its score are reset.
 
     reset: "zero", as in the authors' code, or "init", the values before training, as in the text;
@@ -160,13 +167,15 @@ def tis_reset(task, trained, *, gamma=30.0, reset="zero", curvature="ggn", path=
 
 
 @method("Random-Reset", needs=("forget", "target"), recovery=False, also={("reset", "init"): "init"})
-def random_reset(task, trained, *, gamma=30.0, reset="zero", curvature="ggn", path="auto", draw=0):
+def random_reset(task, trained, *, gamma: Percent = 30.0, reset: Reset = "zero", curvature: Curvature = "ggn",
+                 path: Path = "auto", draw: Whole = 0):
     """Random Reset (TIS, 6.2): as many entries of each tensor as TIS Reset resets, at random."""
     yield reset_round(task, trained, gamma, reset, curvature, path, draw=draw)
 
 
 @method("TIS-Reset+TRIM", needs=("forget", "target"), also={("reset", "init"): "init"})
-def tis_reset_trim(task, trained, *, gamma=30.0, reset="zero", curvature="ggn", path="auto", score="tis", lr=None):
+def tis_reset_trim(task, trained, *, gamma: Percent = 30.0, reset: Reset = "zero", curvature: Curvature = "ggn",
+                   path: Path = "auto", score: Score = "tis", lr: Rate | None = None):
     """TIS Reset, then the remaining clients train the reset entries alone (TIS, appendix 2).
 
     BatchNorm's statistics move on, as in the authors' code. lr: None is the recipe's; the rest as in TIS-Reset.
@@ -175,6 +184,7 @@ def tis_reset_trim(task, trained, *, gamma=30.0, reset="zero", curvature="ggn", 
 
 
 @method("Random-Reset+TRIM", needs=("forget", "target"), also={("reset", "init"): "init"})
-def random_reset_trim(task, trained, *, gamma=30.0, reset="zero", curvature="ggn", path="auto", draw=0, lr=None):
+def random_reset_trim(task, trained, *, gamma: Percent = 30.0, reset: Reset = "zero", curvature: Curvature = "ggn",
+                      path: Path = "auto", draw: Whole = 0, lr: Rate | None = None):
     """Random Reset, then the remaining clients train the reset entries alone (TIS, appendix 2)."""
     yield trim(task, reset_round(task, trained, gamma, reset, curvature, path, draw=draw), lr)

@@ -4,6 +4,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from ..errors import Bad
+from ..words import GAP
+from . import uses
 
 
 @torch.no_grad()
@@ -33,29 +35,59 @@ def losses(logits, labels):
 
 
 def evaluate(task, state):
-    """Accuracy (percent) and mean loss on retain, forget and test data, and NoT's membership attack, as a flat dict.
+    """Everything that is measured of one model, as a flat dict: accuracies (percent), mean losses (nats), NoT's
+    membership attack (percent), with a backdoor `asr` and `backdoor_acc`, and the metrics that the settings name.
 
     Class-wise forgetting leaves the forgotten class out of `test` and out of the attack's non-members
-    (`test_acc_all` is the other number). A backdoor adds `asr` and `backdoor_acc`, on triggered test images.
+    (`test_acc_all` is the other number).
     """
-    out, loss, y_test = {}, {}, task.y_test
-    for name in ("retain", "forget"):
-        idx = task.indices(name)
-        logits, labels = predict(task, state, idx), task.y[idx]
-        loss[name] = losses(logits, labels)
-        out[f"{name}_acc"] = accuracy(logits, labels)
-    logits = predict(task, state, images=task.x_test)
-    if task.settings["forget"] == "class":
-        out["test_acc_all"] = accuracy(logits, y_test)
-        keep = y_test != task.settings["forget_class"]
-        logits, y_test = logits[keep], y_test[keep]
-    out["test_acc"] = accuracy(logits, y_test)
-    loss["test"] = losses(logits, y_test)
-    out |= {f"{k}_loss": float(v.mean()) if len(v) else float("nan") for k, v in loss.items()}
+    everything = predict(task, state, images=task.x_test)
+    asked = not_forgotten(task)
+    parts = {"retain": answers(task, state, "retain"),
+             "forget": answers(task, state, "forget"),
+             "test": (everything[asked], task.y_test[asked])}
+    loss = {name: losses(*part) for name, part in parts.items()}
+
+    out = {f"{name}_acc": accuracy(*part) for name, part in parts.items()}
+    out |= {f"{name}_loss": mean(values) for name, values in loss.items()}
     out["mia"] = mia(loss["forget"], loss["test"], task.rng("mia"), draws=task.settings["mia_draws"])
+    if task.settings["forget"] == "class":
+        out["test_acc_all"] = accuracy(everything, task.y_test)
     if task.poison_label is not None:
         out |= backdoor(task, state)
-    return out
+    return out | measured(task, state)
+
+
+def answers(task, state, which):
+    """`(logits [n, classes], labels [n])` on a part of the training data, `retain` or `forget`."""
+    indices = task.indices(which)
+    return predict(task, state, indices), task.y[indices]
+
+
+def not_forgotten(task):
+    """Which test images count, `[n]` of bool: all of them, without the class that is to be forgotten."""
+    if task.settings["forget"] == "class":
+        return task.y_test != task.settings["forget_class"]
+    return torch.ones_like(task.y_test, dtype=torch.bool)
+
+
+def mean(values):
+    """The mean as a float; NaN of none."""
+    return float(values.mean()) if len(values) else float("nan")
+
+
+def measured(task, state):
+    """`{name: number}` of the settings' own metrics (see `lib.metric`); Bad where one gives something else."""
+    return {f.name: number(f.name, f(task, state)) for f in uses(task.settings)}
+
+
+def number(name, value):
+    """The value as a float; Bad where a metric gave something else."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise Bad(f"metric {name!r} gave {type(value).__name__}, where one number is wanted; "
+                  "return a float, NaN where there is none") from None
 
 
 def backdoor(task, state):
@@ -129,8 +161,7 @@ def logistic(x, y, weight, steps=100, tol=1e-9):
 
 def average_gap(metrics, reference):
     """Mean absolute difference to Retrain over retain, forget, test accuracy and the attack, in percent points."""
-    names = ("retain_acc", "forget_acc", "test_acc", "mia")
-    missing = [n for n in names if n not in metrics or n not in reference]
-    if missing:
-        raise Bad(f"average gap: {missing[0]} was not measured")
-    return float(np.mean([abs(metrics[n] - reference[n]) for n in names]))
+    for name in GAP:
+        if name not in metrics or name not in reference:
+            raise Bad(f"average gap: {name} was not measured")
+    return float(np.mean([abs(metrics[name] - reference[name]) for name in GAP]))

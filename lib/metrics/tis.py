@@ -8,7 +8,7 @@ from sklearn.model_selection import train_test_split
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from ..errors import Bad
-from .evaluate import accuracy, backdoor, logistic, losses, mia, predict
+from .evaluate import accuracy, backdoor, logistic, losses, measured, mia, predict
 
 ATTACKS = {"tis_nn": "mia_tis_nn", "tis_logistic": "mia_tis_logistic", "logistic": "mia"}
 NFS = {"nfs_target": "target_acc", "nfs_mia": "mia_acc", "nfs_mia_nn": "mia_tis_nn",
@@ -48,6 +48,7 @@ def measure(task, state):
         out["target_acc"] = out["forget_acc"]
     if task.poison_label is not None:
         out |= backdoor(task, state)
+    out |= measured(task, state)
     return out, losses(own, own_labels), losses(logits, labels)
 
 

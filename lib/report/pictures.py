@@ -3,7 +3,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 
-from .style import COLORS, bare
+from ..words import METHODS
+from .style import bare
+
+LEAVES = METHODS["NoT"].color       # who asks to be forgotten
 
 
 def clients_at_a_glance(counts, classes=None, targets=(), title=""):
@@ -27,7 +30,7 @@ def clients_at_a_glance(counts, classes=None, targets=(), title=""):
     left.set_yticks(range(n), names)
     left.set_title(title or "samples of each class")
     left.set_xlabel("class")
-    colors = [COLORS["NoT"] if i in targets else "#8FA9BF" for i in range(n)]
+    colors = [LEAVES if i in targets else "#8FA9BF" for i in range(n)]
     right.barh(range(n), counts.sum(1), color=colors, height=0.7)
     for i, total in enumerate(counts.sum(1)):
         right.text(total, i, f" {total:,}", va="center", fontsize=8.5)
@@ -37,7 +40,7 @@ def clients_at_a_glance(counts, classes=None, targets=(), title=""):
     bare(left)
     bare(right)
     for i in targets:
-        left.get_yticklabels()[i].set_color(COLORS["NoT"])
+        left.get_yticklabels()[i].set_color(LEAVES)
         left.get_yticklabels()[i].set_fontweight("bold")
     return fig
 

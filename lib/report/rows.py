@@ -1,5 +1,4 @@
-"""Results in one long schema: rows, files, and what is computed from rows (gaps, ratios, means)."""
-import difflib
+"""Results in one long schema: rows from records, and the files they are kept in."""
 import itertools
 import json
 import platform
@@ -9,26 +8,36 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..errors import Bad
+from ..errors import Bad, nearest
 from ..files import folder, write
-from ..words import GAP, REFERENCE, RENAME, TIMING, unit_of
+from ..words import AVG_GAP, GAP, REFERENCE, known, metric
 
 COLUMNS = ["profile", "notebook", "setting", "table", "dataset", "model", "distribution", "scenario", "method",
            "variant", "seed", "stop", "round", "metric", "value", "unit"]
-TEXT = [c for c in COLUMNS if c not in ("seed", "round", "value")]
+OF_RUN = ["setting", "table", "dataset", "model", "distribution", "scenario", "method", "variant", "seed"]
+NUMBERS = ["seed", "round", "value"]
+TEXT = [c for c in COLUMNS if c not in NUMBERS]
 KEY = [c for c in COLUMNS if c not in ("value", "unit")]
 GROUP = ("setting", "dataset", "model", "distribution", "scenario", "method", "variant")
 STOPS = ("oracle", "last", "curve")
-ROWS = 7000  # of a committed table: about a megabyte
+COSTS = {"bytes": "comm_bytes", "flops": "comp_flops"}      # what a curve calls them, and the metric
 
+
+# ---------------------------------------------------------------- variants
 
 def variant(options):
     """`gamma=30;reset=zero` for {"reset": "zero", "gamma": 30}; text is returned as it is."""
-    def word(v):
-        return f"{v:g}" if isinstance(v, float) else "+".join(map(str, v)) if isinstance(v, (list, tuple)) else str(v)
     if isinstance(options, str) or not options:
         return options or ""
-    return ";".join(f"{k}={word(options[k])}" for k in sorted(options))
+    return ";".join(f"{name}={_word(options[name])}" for name in sorted(options))
+
+
+def _word(value):
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, (list, tuple)):
+        return "+".join(map(str, value))
+    return str(value)
 
 
 def option(df, key):
@@ -39,154 +48,256 @@ def option(df, key):
     return numbers if numbers.notna().sum() == found.notna().sum() else found
 
 
-def rows(records, units=None, **common):
-    """Long table from plain dicts with any of COLUMNS; `common` fills the rest (profile=, notebook=, ...), `unit`
-    follows from `metric`, `stop` is `last`, `round` 0, other text empty."""
-    out = []
+def has_option(part, key):
+    """Whether some variant names that option."""
+    return part["variant"].str.contains(rf"(?:^|;){key}=").any()
+
+
+def with_options(part, *keys):
+    """The rows with options of their variants as columns."""
+    return part.assign(**{key: option(part, key) for key in keys})
+
+
+# ---------------------------------------------------------------- rows from records
+
+def rows(records, units=None, *, table="", **common):
+    """The long table of any records: those of runs, which have a `curve`, and plain ones, which have one `value`.
+
+    A run gives rows at each evaluated round (stop `curve`), at its last (`last`) and, where its setting and seed have
+    a Retrain, at the round with the smallest average gap (`oracle`). A plain record has any of COLUMNS: stop is
+    `last` and round 0 where it does not say. table: the paper's table, one word or {setting: word}; common: columns
+    that all rows have (profile=, notebook=, ...); units: {metric: unit} of metrics that have no row in lib/words.py.
+    """
+    records = list(records)
+    ends = retrain_ends(records)
+    plain = []
     for record in records:
-        row = {**dict.fromkeys(TEXT, ""), "stop": "last", "round": 0, **common, **record}
-        row["variant"] = variant(row["variant"])
-        row["unit"] = row["unit"] or unit_of(row.get("metric", ""), units)
-        out.append(row)
-    df = pd.DataFrame(out, columns=list(dict.fromkeys([*COLUMNS, *(k for r in out for k in r)])))
-    return check(df)
+        if "curve" in record:
+            plain += rows_of_run(record, ends.get((record["setting"], record["seed"])))
+        else:
+            plain.append({name: value for name, value in record.items() if name != "label"})
+    whole = [whole_row(record, table, common, units) for record in plain]
+    more = [name for row in whole for name in row]
+    return check(pd.DataFrame(whole, columns=list(dict.fromkeys([*COLUMNS, *more]))))
 
 
 def to_rows(profile, notebook, runs, table="", units=None):
-    """Long table of one notebook's runs.
+    """An older name of `rows`."""
+    return rows(runs, units, table=table, profile=profile, notebook=notebook)
 
-    Each run is a dict with setting, dataset, model, distribution, scenario, method, variant (text or dict), seed,
-    curve and perhaps storage_bytes and table. `curve` lists the evaluated rounds: {"round": t, "bytes": .., "flops":
-    .., "seconds": .., metric: value ..}, costs counted from the beginning of unlearning. Values that are no numbers
-    are left out. `table` is one word or {setting: word}. `avg_gap` is against Retrain of the same seed at its last
-    round; `oracle` is the round with the smallest, the earliest of equals (Retrain itself: its last).
-    """
-    runs, out = list(runs), []
-    ends = {}
-    for run in runs:
+
+def whole_row(record, table, common, units):
+    """A record with every column: what it says itself, what is common to all, and what follows."""
+    row = {**dict.fromkeys(TEXT, ""), "stop": "last", "round": 0, **common, **record}
+    row["table"] = row["table"] or (table.get(row["setting"], "") if isinstance(table, dict) else table)
+    row["variant"] = variant(row["variant"])
+    row["unit"] = row["unit"] or metric(row.get("metric", ""), units).unit
+    return row
+
+
+def retrain_ends(records):
+    """`{(setting, seed): the last point of Retrain's curve}`; of several kinds of Retrain the plain one counts."""
+    chosen = {}
+    for run in records:
+        if "curve" not in run:
+            continue
         if not run["curve"]:
             raise Bad(f"run {run['setting']}/{run['method']}, seed {run['seed']}: no evaluated round in its curve")
         if run["method"] == REFERENCE:
             key = run["setting"], run["seed"]
-            # of several kinds of Retrain the plain one counts
-            ends[key] = min(ends.get(key, run), run, key=lambda r: variant(r.get("variant")))
-    for run in runs:
-        named = {c: run.get(c, "") for c in COLUMNS[2:11]}
-        named["table"] = named["table"] or (table.get(run["setting"], "") if isinstance(table, dict) else table)
-        points = sorted(run["curve"], key=lambda p: p["round"])
-        ref = ends.get((run["setting"], run["seed"]))
-        stops = [("curve", i) for i in range(len(points))] + [("last", len(points) - 1)]
-        gaps = []
-        if ref is not None:
-            end = max(ref["curve"], key=lambda p: p["round"])
-            gaps = [np.mean([abs(p.get(m, np.nan) - end.get(m, np.nan)) for m in GAP]) for p in points]
-            best = len(points) - 1
-            if run["method"] != REFERENCE and not np.isnan(gaps).all():
-                best = int(np.nanargmin(gaps))
-            stops.append(("oracle", best))
-        for stop, i in stops:
-            values = {RENAME.get(k, k): v for k, v in points[i].items() if k != "round" and _number(v)}
-            if stop == "curve":
-                values = {k: v for k, v in values.items() if k not in TIMING}
-            elif _number(run.get("storage_bytes")):
-                values["storage_bytes"] = run["storage_bytes"]
-            if gaps and not np.isnan(gaps[i]):
-                values["avg_gap"] = gaps[i]
-            out += [{**named, "stop": stop, "round": points[i]["round"], "metric": k, "value": v}
-                    for k, v in values.items()]
-    return rows(out, units, profile=profile, notebook=notebook)
+            chosen[key] = min(chosen.get(key, run), run, key=lambda r: variant(r.get("variant")))
+    return {key: max(run["curve"], key=lambda point: point["round"]) for key, run in chosen.items()}
 
 
-def _number(value):
+def rows_of_run(run, end=None):
+    """Rows of one run's curve: {"round": t, "bytes": .., "flops": .., "seconds": .., metric: value ..} for each
+    evaluated round, costs from the beginning of unlearning; values that are no numbers are left out.
+
+    end: the last point of its Retrain, to which the average gap is taken.
+    """
+    named = {column: run[column] for column in OF_RUN if column in run}
+    points = sorted(run["curve"], key=lambda point: point["round"])
+    stops = [("curve", i) for i in range(len(points))] + [("last", len(points) - 1)]
+    gaps = [gap_to(point, end) for point in points] if end else [np.nan] * len(points)
+    if end:
+        stops.append(("oracle", oracle_of(run, gaps)))
+    out = []
+    for stop, i in stops:
+        values = {COSTS.get(name, name): value for name, value in points[i].items() if name != "round"}
+        if stop == "curve":
+            values = {name: value for name, value in values.items() if not is_time(name)}
+        else:
+            values["storage_bytes"] = run.get("storage_bytes")
+        if not np.isnan(gaps[i]):
+            values[AVG_GAP] = gaps[i]
+        at = {**named, "stop": stop, "round": points[i]["round"]}
+        out += [{**at, "metric": name, "value": value} for name, value in values.items() if is_number(value)]
+    return out
+
+
+def gap_to(point, end):
+    """Average gap of one evaluated round to Retrain's end; NaN where a metric is missing."""
+    return np.mean([abs(point.get(name, np.nan) - end.get(name, np.nan)) for name in GAP])
+
+
+def oracle_of(run, gaps):
+    """Place of the round with the smallest gap, the earliest of equals; Retrain's own, and without gaps: the last."""
+    if run["method"] == REFERENCE or np.isnan(gaps).all():
+        return len(gaps) - 1
+    return int(np.nanargmin(gaps))
+
+
+def is_number(value):
+    """Whether a value is a number; a bool is none."""
     return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
 
+
+def is_time(name):
+    """Whether a metric differs from run to run, so that it is kept out of the result tables."""
+    return known(name).kind == "time"
+
+
+# ---------------------------------------------------------------- the schema
 
 def check(df, profile=None, notebook=None):
     """The same table with columns in order and rows sorted; Bad if it is not exactly the schema. NaN is allowed as a
     value only (a ratio without a denominator)."""
-    for c in df.columns:
-        if c not in COLUMNS:
-            near = difflib.get_close_matches(str(c), COLUMNS, 1)
-            raise Bad(f"results: unknown column {c!r}" + (f", did you mean {near[0]!r}?" if near else ""))
-    missing = [c for c in COLUMNS if c not in df.columns]
-    if missing:
-        raise Bad(f"results: missing column {', '.join(missing)}; the schema is {','.join(COLUMNS)}")
+    check_columns(df)
     df = df[COLUMNS].copy()
-    for c in TEXT:
-        if df[c].isna().any() or not df[c].map(lambda v: isinstance(v, str)).all():
-            raise Bad(f"results: column {c!r} holds a value that is no text, e.g. {_first(df, c)!r}")
-    for c in ("method", "metric", "unit"):
-        if (df[c] == "").any():
-            raise Bad(f"results: column {c!r} is empty in {int((df[c] == '').sum())} rows; it has to be named")
-    for c in ("seed", "round", "value"):
-        number = pd.to_numeric(df[c], errors="coerce").astype(float)
-        if c != "value" and not (number == number.round()).all() or (number.isna() & df[c].notna()).any():
-            raise Bad(f"results: column {c!r} has to hold {'numbers' if c == 'value' else 'whole numbers'}")
-        df[c] = number if c == "value" else number.astype("int64")
+    for column in TEXT:
+        check_text(df, column)
+    for column in NUMBERS:
+        df[column] = checked_numbers(df, column)
     wrong = set(df["stop"]) - set(STOPS)
     if wrong:
         raise Bad(f"results: stop {min(wrong)!r} is none of {', '.join(STOPS)}")
-    for c, wanted in (("profile", profile), ("notebook", notebook)):
-        if wanted is not None and set(df[c]) - {wanted}:
-            raise Bad(f"results: column {c!r} says {_first(df[df[c] != wanted], c)!r}, but {wanted!r} is to be saved")
-    twice = df[df.duplicated(KEY)]
-    if len(twice):
-        raise Bad("results: two rows for " + ", ".join(f"{c}={twice.iloc[0][c]}" for c in KEY if c in (
-            "setting", "method", "variant", "seed", "stop", "round", "metric")) + "; name what differs in `variant`")
+    for column, wanted in (("profile", profile), ("notebook", notebook)):
+        others = df[column][df[column] != wanted]
+        if wanted is not None and len(others):
+            raise Bad(f"results: column {column!r} says {others.iloc[0]!r}, but {wanted!r} is to be saved")
+    check_twice(df)
     return df.sort_values(KEY, kind="stable", ignore_index=True)
 
 
-def _first(df, column):
-    return next((v for v in df[column] if not isinstance(v, str)), df[column].iloc[0])
+def check_columns(df):
+    """Bad if a column is unknown or missing."""
+    for column in df.columns:
+        if column not in COLUMNS:
+            raise Bad(f"results: unknown column {column!r}; {nearest(column, COLUMNS, 'column')}")
+    missing = [column for column in COLUMNS if column not in df.columns]
+    if missing:
+        raise Bad(f"results: missing column {', '.join(missing)}; the schema is {','.join(COLUMNS)}")
+
+
+def check_text(df, column):
+    """Bad if a value of a column of text is no text, or empty where it has to be named."""
+    values = df[column]
+    other = [value for value in values if not isinstance(value, str)]
+    if other:
+        raise Bad(f"results: column {column!r} holds a value that is no text, e.g. {other[0]!r}")
+    if column in ("method", "metric", "unit") and (values == "").any():
+        raise Bad(f"results: column {column!r} is empty in {int((values == '').sum())} rows; it has to be named")
+
+
+def checked_numbers(df, column):
+    """A column of numbers as such; seeds and rounds whole."""
+    numbers = pd.to_numeric(df[column], errors="coerce").astype(float)
+    broken = (numbers.isna() & df[column].notna()).any()
+    if column == "value":
+        if broken:
+            raise Bad("results: column 'value' has to hold numbers")
+        return numbers
+    if broken or (numbers != numbers.round()).any():
+        raise Bad(f"results: column {column!r} has to hold whole numbers")
+    return numbers.astype("int64")
+
+
+def check_twice(df):
+    """Bad if two rows tell the same thing."""
+    twice = df[df.duplicated(KEY)]
+    if len(twice):
+        first = twice.iloc[0]
+        named = ", ".join(f"{c}={first[c]}" for c in ("setting", "method", "variant", "seed", "stop", "round", "metric"))
+        raise Bad(f"results: two rows for {named}; name what differs in `variant`")
+
+
+# ---------------------------------------------------------------- files
+
+# A committed table has at most so many rows, about a megabyte. One that has more is kept at the first of these levels
+# that makes it small enough: (rounds of a curve, whether long sweeps are thinned).
+ROWS = 7000
+LEVELS = tuple(itertools.product((12, 9, 6, 3), (False, True)))
+LONG_SWEEP = 12                                 # gammas
+LEFT_OUT_OF_SWEEPS = ("test_acc", "target_acc", "mia_acc", "reset_params")      # what remains are ratios
 
 
 def to_csv(df):
+    """A table as text; values with eight digits."""
     text = df.copy()
     if "value" in df and df["value"].dtype.kind == "f":
-        text["value"] = [f"{v:.8g}" for v in df["value"]]
+        text["value"] = [f"{value:.8g}" for value in df["value"]]
     return text.to_csv(index=False, lineterminator="\n")
 
 
-def thin(df, points=12, sweeps=False):
-    """The rows fit to be kept: of each curve about `points` rounds, first and last among them, without losses and
-    costs; with `sweeps`, of a sweep over more than 12 gammas 20, 40, 60, 80 and the fixed 30, as ratios; the rest
-    whole."""
-    gamma = option(df, "gamma")
-    if sweeps:
-        swept = (df["stop"] == "last") & gamma.notna() & (gamma.groupby(df["setting"]).transform("nunique") > 12)
-        aside = df["metric"].isin(["test_acc", "target_acc", "mia_acc", "reset_params"])
-        df = df[~(swept & (aside | (gamma % 20 != 0) & (gamma != 30)))]
-    curve = df["stop"] == "curve"
+def thin(df):
+    """The rows that are kept in a file: thinned curves, and of long sweeps less, until there are at most ROWS."""
+    for points, sweeps in LEVELS:
+        kept = thin_curves(df, points)
+        if sweeps:
+            kept = thin_sweeps(kept)
+        if len(kept) <= ROWS:
+            break
+    return kept
+
+
+def thin_curves(df, points=12):
+    """Of each curve about `points` rounds, first and last among them, without losses and costs; curves of training
+    keep their losses. All other rows as they are."""
+    is_curve = df["stop"] == "curve"
+    curves = df[is_curve]
     run = ["setting", "method", "variant", "seed"]
-    place = df[curve].groupby(run)["round"].rank("dense").astype(int)
-    last = place.groupby([df.loc[curve, c] for c in run]).transform("max")
+    place = curves.groupby(run)["round"].rank("dense").astype(int)
+    last = place.groupby([curves[column] for column in run]).transform("max")
     step = np.ceil(last / points).astype(int)
     chosen = ((place - 1) % step == 0) | (place == last)
-    metric = df.loc[curve, "metric"]
-    wanted = ~metric.str.contains("_(?:loss|bytes|flops)$") | metric.str.match("train|test")
-    return df[~curve | (chosen & wanted).reindex(df.index, fill_value=False)]
+    aside = curves["metric"].str.endswith(("_loss", "_bytes", "_flops"))
+    training = curves["metric"].str.startswith(("train", "test"))
+    kept = chosen & (training | ~aside)
+    return df[~is_curve | kept.reindex(df.index, fill_value=False)]
+
+
+def thin_sweeps(df):
+    """Of each sweep over more than LONG_SWEEP gammas: 20, 40, 60, 80 and the fixed 30, as ratios alone."""
+    gamma = option(df, "gamma")
+    count = gamma.groupby(df["setting"]).transform("nunique")
+    swept = (df["stop"] == "last") & gamma.notna() & (count > LONG_SWEEP)
+    between = (gamma % 20 != 0) & (gamma != 30)
+    return df[~(swept & (between | df["metric"].isin(LEFT_OUT_OF_SWEEPS)))]
 
 
 def save_results(profile, notebook, df, device="cpu", dtype="float32", **meta):
-    """Write <notebook>.csv (curves thinned, see `thin`), <notebook>.timing.csv (seconds) and <notebook>.meta.json."""
-    whole = check(df, profile, notebook)
-    for points, sweeps in itertools.product((12, 9, 6, 3), (False, True)):
-        df = thin(whole, points, sweeps)
-        if len(df) <= ROWS:
-            break
-    timing = df["metric"].isin(TIMING) | (df["unit"] == "seconds")
-    seeds = sorted({int(s) for s in df["seed"]})
+    """Write <notebook>.csv (see `thin`), <notebook>.timing.csv (what differs from run to run) and
+    <notebook>.meta.json."""
+    df = thin(check(df, profile, notebook))
+    timing = df["metric"].map(is_time).astype(bool) | (df["unit"] == "seconds")
+    seeds = sorted({int(seed) for seed in df["seed"]})
     about = {"profile": profile, "notebook": notebook, "device": str(device), "dtype": str(dtype), "seeds": seeds,
-             "n": len(seeds), "python": platform.python_version(), **meta}
-    for package in ("torch", "torchvision", "numpy", "scikit-learn", "pandas"):
-        try:
-            about[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            about[package] = None
+             "n": len(seeds), "python": platform.python_version(), **meta, **versions()}
     base = folder(profile)
     write(base / f"{notebook}.timing.csv", to_csv(df[timing]))
     write(base / f"{notebook}.meta.json", json.dumps(about, indent=1, sort_keys=True) + "\n")
     write(base / f"{notebook}.csv", to_csv(df[~timing]))
+
+
+def versions():
+    """`{package: version}` of what the numbers come from; None where it is not installed."""
+    found = {}
+    for package in ("torch", "torchvision", "numpy", "scikit-learn", "pandas"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = None
+    return found
 
 
 def load_results(profile, notebook, timing=False, where=None):
@@ -194,5 +305,5 @@ def load_results(profile, notebook, timing=False, where=None):
     path = Path(where or folder(profile)) / f"{notebook}{'.timing' if timing else ''}.csv"
     if not path.exists():
         raise Bad(f"{path}: no such results; run notebook {notebook} with profile {profile} first")
-    text = {c: str for c in TEXT}
+    text = {column: str for column in TEXT}
     return check(pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"value": ["nan"]}), profile, notebook)

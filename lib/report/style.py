@@ -7,28 +7,16 @@ import seaborn as sns
 from matplotlib.lines import Line2D
 
 from ..files import folder, write
-from ..words import rank
+from ..words import CHANGES, METHODS, REFERENCE, Method
 from .tables import seeds_text
 
-# One colour for each method, everywhere. The federated and the centralised methods are two colour-blind-safe sets
-# (Okabe and Ito's, and Tol's muted one); NoT, in both, is the accent. Markers and lines tell them apart in print.
-COLORS = {"Original": "#9A9A9A", "Retrain": "#111111", "NoT": "#D7263D", "FT": "#0072B2",
-          "FedEraser": "#009E73", "FUKD": "#CC79A7", "PGD": "#56B4E9", "MoDE": "#E69F00", "FCU": "#5E3C99",
-          "RandL": "#44AA99", "GA": "#AA4499", "BadT": "#999933", "l1-sparse": "#332288", "SSD": "#88CCEE",
-          "SalUn": "#DDA15E", "NR-Freeze": "#8C564B",
-          "TIS-Reset": "#0B7A75", "Random-Reset": "#B5651D", "TIS-Reset+TRIM": "#5CC8B8",
-          "Random-Reset+TRIM": "#E3B778", "TRIM": "#6C757D"}
-MARKERS = dict(zip(COLORS, "s*osv^DPXphdH<>8oshdv"))
-DASHES = dict(zip(COLORS, [(1, 1), "", ""] + [(5, 1), (3, 1), (5, 1, 1, 1), (3, 1, 1, 1), (2, 1), (6, 2), (4, 1)]
-                  + ["", (5, 1), (3, 1), (2, 1), (5, 1, 1, 1), (6, 2), "", (4, 2), "", (4, 2), (2, 1)]))
-GOAL = {"color": COLORS["Retrain"], "ls": (0, (4, 3)), "lw": 1.2}
+GOAL = {"color": METHODS[REFERENCE].color, "ls": (0, (4, 3)), "lw": 1.2}
 PAPER = {"marker": "D", "ls": "", "mfc": "white", "mec": "#111111", "mew": 1.4, "ms": 6.5}
-SPARE = ("#1F77B4", "#7F7F00", "#C71585", "#2F4F4F", "#B8860B", "#4B0082")
-
-
-def color(method):
-    """The colour of a method; a new method gets one of the spare colours, always the same."""
-    return COLORS.get(method) or SPARE[zlib.crc32(method.encode()) % len(SPARE)]
+# for what has no row in lib/words.py
+SPARE = (*(row.color for row in CHANGES.values()),
+         "#1F77B4", "#7F7F00", "#C71585", "#2F4F4F", "#B8860B", "#4B0082")
+MARKERS = "osDv^P<>Xh"
+TWINS = ((1, 1.2), (4, 1.2, 1, 1.2, 1, 1.2), (2, 3))    # dashes of a method's other variants
 
 
 def style():
@@ -51,8 +39,6 @@ def save_figure(fig, profile, name):
     write(folder(profile, "figures") / f"{name}.png", min(raw.getvalue(), small.getvalue(), key=len))
 
 
-# ---------------------------------------------------------------- around the panels
-
 def note(fig, df, text="", many=""):
     """One small line above the panels: how to read it, and n."""
     n = df.groupby(["setting", "method", "variant"])["seed"].nunique()
@@ -60,26 +46,71 @@ def note(fig, df, text="", many=""):
     fig.suptitle("; ".join(w for w in words if w), x=0.008, ha="left", fontsize=9, color="#666666")
 
 
-def line(method, marker=True, **more):
-    """How a method is drawn."""
-    return {"color": color(method), "dashes": DASHES.get(method) or (None, None),
-            "marker": MARKERS.get(method, "o") if marker else None, **more}
+# ---------------------------------------------------------------- how a method is drawn
 
+def looks(names, methods=None):
+    """`{name: how it is drawn}` for all lines of one figure, in order; two never look alike.
 
-TWINS = ((1, 1.2), (4, 1.2, 1, 1.2, 1, 1.2), (2, 3))    # dashes of a method's other variants
-
-
-def looks(named):
-    """How each `name` is drawn, in the methods' order: the first of a method's variants (the plain one) in full colour,
-    the others paler and in dashes of their own."""
-    known = named.drop_duplicates("name").sort_values(["method", "variant"], key=rank, kind="stable")
-    found = {}
-    for name, method, k in zip(known["name"], known["method"], known.groupby("method").cumcount()):
-        found[name] = line(method, lw=2.8 if method == "NoT" else 1.7, zorder=5 if method == "NoT" else 4)
+    names: methods, or labels; methods: {name: its method} where names stand for variants. The first of a method's
+    variants (the plain one) has its full colour, the others are paler and have dashes of their own.
+    """
+    methods = methods or {}
+    of = {name: methods.get(name, name) for name in names}
+    rows = rows_of(set(of.values()))
+    drawn, count = {}, {}
+    for name, method in of.items():
+        drawn[name] = plain_look(rows[method])
+        k = count.get(method, 0)
         if k:
-            found[name] |= {"dashes": TWINS[(k - 1) % 3], "alpha": 0.75, "color": sns.desaturate(color(method), 0.6)}
+            drawn[name] |= twin_look(rows[method], k)
+        count[method] = k + 1
+    return drawn
+
+
+def plain_look(row):
+    """How a method is drawn; NoT is the accent."""
+    accent = row.name == "NoT"
+    return {"color": row.color, "marker": row.marker, "dashes": row.dashes or (None, None),
+            "lw": 2.8 if accent else 1.7, "zorder": 5 if accent else 4}
+
+
+def twin_look(row, k):
+    """What differs for the k-th further variant of a method."""
+    lap, place = divmod(k - 1, len(TWINS))
+    return {"color": sns.desaturate(row.color, 0.6 / (1 + lap)), "dashes": TWINS[place], "alpha": 0.75}
+
+
+def rows_of(names):
+    """`{name: its row}`: those of lib/words.py; every other name gets a spare colour, nearly always the same one, and
+    none that another name of this figure has."""
+    table = {**METHODS, **CHANGES}
+    found = {name: table[name] for name in names if name in table}
+    others = sorted(set(names) - set(table))
+    palette = SPARE
+    if len(others) + len(found) > len(SPARE):
+        palette = sns.husl_palette(len(others) + len(found)).as_hex()
+    taken = {row.color for row in found.values()}
+    for name in others:
+        place = free_place(name, palette, taken)
+        found[name] = Method(name, palette[place], MARKERS[place % len(MARKERS)])
+        taken.add(palette[place])
     return found
 
+
+def free_place(name, palette, taken):
+    """The place in the palette that a name gets: its own by a checksum, or the next that is not taken."""
+    place = zlib.crc32(name.encode()) % len(palette)
+    while palette[place] in taken:
+        place = (place + 1) % len(palette)
+    return place
+
+
+def color(method):
+    """The colour of a method; one without a row gets a spare one, always the same."""
+    return rows_of([method])[method].color
+
+
+# ---------------------------------------------------------------- around the panels
 
 def proxy(label, **look):
     """An entry of the legend."""

@@ -2,8 +2,13 @@
 import numpy as np
 import pandas as pd
 
-from ..words import GAP, REFERENCE, rank
-from .rows import GROUP, variant
+from ..words import GAP, RATIOS, REFERENCE, rank
+from .rows import GROUP, has_option, option, variant, with_options
+
+# Options that tell the rows of a study apart.
+OPTIONS = ("layer", "place", "when", "to", "spectrum", "init", "beta", "change", "width", "kind", "tensor", "at",
+           "quantile")
+
 
 # ---------------------------------------------------------------- summaries
 
@@ -12,6 +17,12 @@ def reference(df):
     """Retrain's last values; of several kinds of Retrain in one setting the plain one counts."""
     ref = df[(df["method"] == REFERENCE) & (df["stop"] == "last")].sort_values("variant", kind="stable")
     return ref.drop_duplicates(["profile", "notebook", "setting", "seed", "metric"])
+
+
+def end_of_retrain(df, setting, metric):
+    """Where Retrain ends in one metric, mean over seeds; NaN without a Retrain."""
+    ends = reference(df)
+    return ends[(ends["setting"] == setting) & (ends["metric"] == metric)]["value"].mean()
 
 
 def _against(df, stop, metrics, combine, rename=None):
@@ -29,8 +40,7 @@ def _against(df, stop, metrics, combine, rename=None):
 
 def cost_ratio(df, stop="oracle"):
     """comm_ratio and comp_ratio: cost over the cost of the same seed's whole Retrain; rows of the same schema."""
-    names = {"comm_bytes": "comm_ratio", "comp_flops": "comp_ratio"}
-    return _against(df, stop, list(names), np.divide, names)
+    return _against(df, stop, list(RATIOS), np.divide, RATIOS)
 
 
 def differences(df, stop="oracle", metrics=GAP):
@@ -45,6 +55,13 @@ def by_seed(df, metric, stop="oracle"):
     name = (part["method"] + " " + part["variant"]).str.strip()
     keys = ["setting", "seed"] + (["round"] if stop == "curve" else [])
     return part.assign(name=name).pivot(index=keys, columns="name", values="value").rename_axis(columns=None)
+
+
+def gap_over(df, metrics, stop="oracle"):
+    """Average gap to the same seed's Retrain over other metrics than the papers' four; shaped as `by_seed`."""
+    off = differences(df, stop, metrics)
+    off = off.assign(value=off["value"].abs(), name=(off["method"] + " " + off["variant"]).str.strip())
+    return off.groupby(["setting", "seed", "name"])["value"].mean().unstack().rename_axis(columns=None)
 
 
 def each_run(df, method, stop="oracle", **options):
@@ -67,23 +84,49 @@ def rounds_to_retrain(df, within=2.0, metrics=("retain_acc", "test_acc")):
     return reached.apply(lambda c: pd.Series(rounds, c.index).where(c)).groupby(["setting", "seed"]).min()
 
 
+def pick(table, metric, **wanted):
+    """Values of one metric where columns, or words in `variant`, are as wanted; indexed by (setting, seed, method)
+    and by the other words."""
+    part = table[table["metric"] == metric]
+    for key, value in wanted.items():
+        have = part[key] if key in part else option(part, key)
+        part = part[have == value]
+    others = [key for key in OPTIONS if key not in wanted and has_option(part, key)]
+    part = with_options(part, *others)
+    return part.set_index(["setting", "seed", "method", *others])["value"]
+
+
 def summary(df, stop="oracle", by=GROUP):
     """Mean, sd (ddof = 1; NaN for one seed) and n over seeds for each group and metric, cost ratios included, and
     `avg_gap_of_means`: the papers' gap, between means instead of the mean of gaps."""
-    by = list(by) + (["round"] if stop == "curve" and "round" not in by else [])
+    by = list(by)
+    if stop == "curve" and "round" not in by:
+        by.append("round")
     part = df[df["stop"] == stop]
     groups = pd.concat([part, cost_ratio(df, stop)]).groupby([*by, "metric", "unit"], sort=False)["value"]
     out = groups.agg(mean="mean", sd="std", n="count").reset_index()
-    where = [c for c in by if c not in ("method", "variant", "round")]
-    ref, more = reference(df), []
-    for key, g in part[part["metric"].isin(GAP)].groupby(by, sort=False):
-        row = dict(zip(by, key))
-        same = ref[ref["seed"].isin(g["seed"])]
-        for c in where:
-            same = same[same[c] == row[c]]
-        a, b = (f.groupby("metric")["value"].mean().reindex(GAP) for f in (g, same))
-        if "method" in by and not (a.isna() | b.isna()).any():
-            more.append({**row, "metric": "avg_gap_of_means", "unit": "percent points",
-                         "mean": (a - b).abs().mean(), "sd": np.nan, "n": g["seed"].nunique()})
-    out = pd.concat([out, pd.DataFrame(more)], ignore_index=True) if more else out
+    if "method" in by:
+        more = gaps_of_means(part, reference(df), by)
+        out = pd.concat([out, pd.DataFrame(more)], ignore_index=True) if more else out
     return out.sort_values(by, key=rank, kind="stable", ignore_index=True)
+
+
+def gaps_of_means(part, ends, by):
+    """Rows of `avg_gap_of_means`: each group's means against those of Retrain, of the same place and seeds."""
+    place = [column for column in by if column not in ("method", "variant", "round")]
+    out = []
+    for key, group in part[part["metric"].isin(GAP)].groupby(by, sort=False):
+        row = dict(zip(by, key))
+        same = ends[ends["seed"].isin(group["seed"])]
+        for column in place:
+            same = same[same[column] == row[column]]
+        ours, retrain = means_of(group), means_of(same)
+        if ours.notna().all() and retrain.notna().all():
+            out.append({**row, "metric": "avg_gap_of_means", "unit": "percent points",
+                        "mean": (ours - retrain).abs().mean(), "sd": np.nan, "n": group["seed"].nunique()})
+    return out
+
+
+def means_of(part):
+    """Means of the metrics of the average gap; NaN where one was not measured."""
+    return part.groupby("metric")["value"].mean().reindex(GAP)

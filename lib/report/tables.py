@@ -5,27 +5,14 @@ import numpy as np
 import pandas as pd
 
 from ..files import ROOT
-from ..words import LABELS, REFERENCE, TIMING, rank
+from ..words import AVG_GAP, REFERENCE, column_order, known, rank
 from .claims import NOT_YET, VERDICTS
+from .numbers import number
 from .papers import compare, paper_table
 from .rows import load_results
 from .summary import summary
 
-# ---------------------------------------------------------------- tables
-
-
-def number(mean, sd=np.nan, unit="percent"):
-    """`83.86 ± 0.17`, or without ± where there is no spread; bytes and FLOPs with a prefix; a dash for NaN."""
-    if np.isnan(mean):
-        return "–"
-    scale, prefix = 1.0, ""
-    if unit in ("bytes", "FLOPs"):
-        power = int(np.clip(np.log10(abs(mean)) // 3, 0, 7)) if mean else 0
-        scale, prefix = 1000.0 ** power, " " + " kMGTPEZ"[power].strip() + ("B" if unit == "bytes" else "FLOP")
-
-    def plain(v):
-        return f"{v:.2f}" if v == 0 or 0.01 <= abs(v) < 1e5 else f"{v:.2g}"
-    return plain(mean / scale) + ("" if np.isnan(sd) else f" ± {plain(sd / scale)}") + prefix
+SMALLEST_IS_BEST = ("gap", "cost ratio")
 
 
 def seeds_text(n):
@@ -33,55 +20,118 @@ def seeds_text(n):
     low, high = int(min(n)), int(max(n))
     if high <= 1:
         return "n = 1 seed, so no spread"
-    return f"mean ± sd over n = {low if low == high else f'{low} to {high}'} seeds"
+    many = high if low == high else f"{low} to {high}"
+    return f"mean ± sd over n = {many} seeds"
 
 
 def show(df, caption="", metrics=None, stop="oracle"):
     """A table to look at, from rows, from `summary` or from `compare`: one line a method, the smallest gap and cost
-    besides Retrain's in bold, n in the caption. A pandas Styler; its `.data` is the plain text table."""
+    besides Retrain's in bold, n in the caption. A pandas Styler; its `.data` is the plain text table.
+
+    metrics: which, in order (default: all but times, which differ from run to run).
+    """
+    caption = caption or df.attrs.get("caption", "")
     if "value" in df:
         df = summary(df, stop)
-    paper = "paper" in df
-    # times differ from run to run: only when asked for
-    df = df[df["metric"].isin(metrics) if metrics else ~df["metric"].isin(TIMING)]
-    found = list(dict.fromkeys(df["metric"]))
-    metrics = [m for m in metrics or list(LABELS) + found if m in found]
-    metrics = list(dict.fromkeys(metrics))
-    told = ("setting", "round") if "setting" in df and df["setting"].nunique() > 1 else (
-        "dataset", "model", "distribution", "scenario", "round")  # a setting has one of each
-    lines = [c for c in told if c in df and df[c].nunique() > 1] + ["method"]
-    lines += ["variant"] if (df["variant"] != "").any() else []
-    main = "ours" if paper else "mean"
-    cells, best = {}, {}
-    for m in metrics:
-        part = df[df["metric"] == m].set_index(lines)
-        name = LABELS.get(m, m) + {"percent": ", %", "percent points": ", points"}.get(part["unit"].iloc[0], "")
-        texts = [number(v, s, u) for v, s, u in zip(part[main], part["sd"], part["unit"])]
-        if paper:
-            fixed = (part["recomputed"] - part["paper"]).abs() > 0.045
-            cells[name, "paper"] = pd.Series([number(p) + (f" ({r:.2f})" if f else "") for p, r, f in zip(
-                part["paper"], part["recomputed"], fixed)], part.index)
-            cells[name, "ours"] = pd.Series(texts, part.index)
-            cells[name, "difference"] = pd.Series([f"{d:+.2f}" if np.isfinite(d) else "" for d in part["difference"]],
-                                                  part.index)
+    shown = metrics_shown(df, metrics)
+    df = df[df["metric"].isin(shown)]
+    lines = line_columns(df)
+    cells, bold = {}, {}
+    for name in shown:
+        part = df[df["metric"] == name].set_index(lines)
+        head = heading(name, part["unit"].iloc[0])
+        if "paper" in df:
+            cells |= paper_columns(head, part)
+            ours, values = (head, "ours"), part["ours"]
         else:
-            cells[name] = pd.Series(texts, part.index)
-        rivals = part[~part.index.get_level_values("method").isin([REFERENCE, "Original"])][main]
-        if m.startswith("avg_gap") or m in ("comm_ratio", "comp_ratio"):
-            best[(name, "ours") if paper else name] = rivals[rivals == rivals.min()].index
+            cells |= own_columns(head, part)
+            ours, values = head, part["mean"]
+        if known(name).kind in SMALLEST_IS_BEST:
+            bold[ours] = best_lines(values)
     order = df.drop_duplicates(lines).sort_values(lines, key=rank, kind="stable").set_index(lines).index
     text = pd.DataFrame(cells).reindex(order).fillna("–")
-    ran = df["n"][df["n"] > 0]
-    caption = ". ".join(t for t in (caption or df.attrs.get("caption", ""), seeds_text(ran) if len(ran) else "") if t)
-    if paper and any("(" in v for c in text if c[1] == "paper" for v in text[c]):
-        caption += ". In brackets: the gap that follows from the paper's own rows"
-    # a fixed id, so that the same table is the same HTML
-    styler = text.style.set_uuid(f"{zlib.crc32((caption + text.to_csv()).encode()):08x}").set_caption(caption)
-    for column, index in best.items():
-        styler = styler.set_properties(subset=pd.IndexSlice[list(index), [column]], **{"font-weight": "bold"})
-    return styler.set_table_styles([{"selector": "td", "props": "text-align: right; white-space: nowrap"},
-                                    {"selector": "caption", "props": "caption-side: bottom; text-align: left"}])
+    return styled(text, bold, ". ".join(filter(None, [caption, count_text(df), bracket_text(text)])))
 
+
+def metrics_shown(df, wanted=None):
+    """The metrics of a table that have a column, in order."""
+    there = list(dict.fromkeys(df["metric"]))
+    if wanted is None:
+        wanted = [name for name in [*column_order(), *there] if known(name).kind != "time"]
+    return [name for name in dict.fromkeys(wanted) if name in there]
+
+
+def line_columns(df):
+    """The columns that tell the lines of a table apart."""
+    place = ["dataset", "model", "distribution", "scenario"]        # a setting has one of each
+    if "setting" in df and df["setting"].nunique() > 1:
+        place = ["setting"]
+    lines = [c for c in [*place, "round"] if c in df and df[c].nunique() > 1]
+    return [*lines, "method", *(["variant"] if (df["variant"] != "").any() else [])]
+
+
+def heading(name, unit):
+    """A metric over its column: `forget accuracy, %`."""
+    short = {"percent": ", %", "percent points": ", points"}.get(unit, "")
+    return known(name).words + short
+
+
+def own_columns(head, part):
+    """{column: cells} of one metric of ours."""
+    cells = [number(*line) for line in zip(part["mean"], part["sd"], part["unit"])]
+    return {head: pd.Series(cells, part.index)}
+
+
+def paper_columns(head, part):
+    """{column: cells} of one metric beside the paper: the paper's, ours and the difference."""
+    paper = [printed_number(*line) for line in zip(part["paper"], part["recomputed"])]
+    ours = [number(*line) for line in zip(part["ours"], part["sd"], part["unit"])]
+    difference = [signed(value, none="") for value in part["difference"]]
+    columns = {"paper": paper, "ours": ours, "difference": difference}
+    return {(head, name): pd.Series(cells, part.index) for name, cells in columns.items()}
+
+
+def printed_number(printed, recomputed):
+    """The paper's number; in brackets what follows from its own rows, where that is another."""
+    text = number(printed)
+    return text + f" ({recomputed:.2f})" if abs(recomputed - printed) > 0.045 else text
+
+
+def signed(value, none="–"):
+    """`+0.29`, or what stands for none."""
+    return f"{value:+.2f}" if np.isfinite(value) else none
+
+
+def best_lines(values):
+    """The lines that hold the smallest value of all methods that unlearn."""
+    rivals = values[~values.index.get_level_values("method").isin([REFERENCE, "Original"])]
+    return rivals[rivals == rivals.min()].index
+
+
+def count_text(df):
+    """Over how many seeds the means are, of the lines that were run."""
+    n = df["n"][df["n"] > 0]
+    return seeds_text(n) if len(n) else ""
+
+
+def bracket_text(text):
+    """What the brackets in the paper's columns are, where there are any."""
+    papers = [column for column in text if isinstance(column, tuple) and column[1] == "paper"]
+    if any("(" in value for column in papers for value in text[column]):
+        return "In brackets: the gap that follows from the paper's own rows"
+    return ""
+
+
+def styled(text, bold, caption):
+    """The table as HTML; with an id that follows from what it says, so that the same table is the same bytes."""
+    table = text.style.set_uuid(f"{zlib.crc32((caption + text.to_csv()).encode()):08x}").set_caption(caption)
+    for column, index in bold.items():
+        table = table.set_properties(subset=pd.IndexSlice[list(index), [column]], **{"font-weight": "bold"})
+    return table.set_table_styles([{"selector": "td", "props": "text-align: right; white-space: nowrap"},
+                                   {"selector": "caption", "props": "caption-side: bottom; text-align: left"}])
+
+
+# ---------------------------------------------------------------- the README
 
 def _judged(df):
     """Which stop the README shows: the last round; where gamma was chosen by looking at the evaluation, that oracle."""
@@ -93,37 +143,60 @@ def _name(method, option):
 
 
 def _grid(head, lines):
-    return "\n".join(["| method | " + " | ".join(head) + " |", "|---|" + "---:|" * len(head),
-                      *("| " + " | ".join(cells) + " |" for cells in lines)])
+    """A Markdown table: head and lines are texts, the first column is the method."""
+    top = "| method | " + " | ".join(head) + " |"
+    rule = "|---|" + "---:|" * len(head)
+    return "\n".join([top, rule, *("| " + " | ".join(cells) + " |" for cells in lines)])
 
 
 def markdown(df, columns):
     """One Markdown table of a setting: a method a row, mean ± sd of each (metric, stop); a method without any is left
     out."""
-    parts = {s: summary(df, s).set_index(["method", "variant", "metric"]) for _, s in columns}
-    names = dict.fromkeys(k[:2] for m, s in columns for k in parts[s].index if k[2] == m)
+    parts = {stop: summary(df, stop).set_index(["method", "variant", "metric"]) for _, stop in columns}
+    names = {}
+    for metric, stop in columns:
+        there = parts[stop].index
+        names |= dict.fromkeys(key[:2] for key in there[there.get_level_values("metric") == metric])
     lines = []
     for name in names:
-        rows = [parts[s].loc[(*name, m)] if (*name, m) in parts[s].index else None for m, s in columns]
-        lines.append([_name(*name), *("–" if r is None else number(r["mean"], r["sd"], r["unit"]) for r in rows)])
-    return _grid([f"{LABELS.get(m, m)} ({s})" for m, s in columns], lines)
+        cells = [own_cell(parts[stop], (*name, metric)) for metric, stop in columns]
+        lines.append([_name(*name), *cells])
+    return _grid([f"{known(metric).words} ({stop})" for metric, stop in columns], lines)
+
+
+def own_cell(part, key):
+    """Mean ± sd of one (method, variant, metric), or a dash."""
+    if key not in part.index:
+        return "–"
+    line = part.loc[key]
+    return number(line["mean"], line["sd"], line["unit"])
 
 
 def beside(df, table, metrics):
     """One Markdown table of a setting beside the paper's: of each metric paper, ours and the difference. The paper's
     numbers stand beside a method's first variant only."""
-    both, lines, seen = compare(df, table, stop=_judged(df)), [], set()
+    both = compare(df, table, stop=_judged(df))
+    lines, seen = [], set()
     for (method, option), part in both.groupby(["method", "variant"], sort=False):
-        part, cells = part.set_index("metric"), [_name(method, option)]
-        for m in metrics:
-            r = part.loc[m] if m in part.index else None
-            known = r is not None and method not in seen and np.isfinite(r["paper"])
-            cells += [number(r["paper"], r["paper_sd"]) if known else "–",
-                      number(r["ours"], r["sd"]) if r is not None else "–",
-                      f"{r['difference']:+.2f}" if known and np.isfinite(r["difference"]) else "–"]
+        part = part.set_index("metric")
+        cells = [_name(method, option)]
+        for name in metrics:
+            cells += cells_beside(part, name, printed=method not in seen)
         seen.add(method)
         lines.append(cells)
-    return _grid([f"{LABELS.get(m, m)}, {w}" for m in metrics for w in ("paper", "ours", "difference")], lines)
+    heads = [f"{known(name).words}, {what}" for name in metrics for what in ("paper", "ours", "difference")]
+    return _grid(heads, lines)
+
+
+def cells_beside(part, name, printed):
+    """Paper, ours and difference of one metric; dashes for what is not there. printed: whether the paper's stand."""
+    if name not in part.index:
+        return ["–", "–", "–"]
+    line = part.loc[name]
+    ours = number(line["ours"], line["sd"])
+    if not printed or not np.isfinite(line["paper"]):
+        return ["–", ours, "–"]
+    return [number(line["paper"], line["paper_sd"]), ours, signed(line["difference"])]
 
 
 README = {"02": ("A client leaves", ["forget_acc", "mia", "comm_ratio"]),
@@ -136,39 +209,51 @@ def readme(profile):
     """The README's tables of a profile, from the committed results: Markdown. With the profile `paper` a setting on a
     paper's own data stands beside that paper's table."""
     where, out = ROOT / "results" / profile, []
-    for notebook, (title, metrics) in README.items():
-        if not (where / f"{notebook}.csv").exists():
-            continue
-        df = load_results(profile, notebook, where=where)
-        for setting, part in df.groupby("setting", sort=True):
-            first, n, stop = part.iloc[0], part["seed"].nunique(), _judged(part)
-            paper = paper_table(first["table"]) if profile == "paper" and first["table"] else pd.DataFrame({"dataset": []})
-            if first["dataset"] in set(paper["dataset"]):
-                text = beside(part, first["table"], [m for m in metrics if m in set(paper["metric"])])
-            elif "asr" in metrics:
-                text = markdown(part, [(m, stop) for m in metrics])
-            else:
-                text = markdown(part, [*((m, "oracle") for m in metrics), ("avg_gap", "oracle"), ("avg_gap", "last")])
-            about = f"; {STOP_WORDS[stop]}" if "asr" in metrics else ""
-            out.append(f"**{title}** (`{setting}`: {first['dataset']}, {first['model']}; notebook {notebook}{about}; "
-                       f"mean ± sd, n = {n} seeds)\n\n{text}")
+    for notebook in README:
+        if (where / f"{notebook}.csv").exists():
+            df = load_results(profile, notebook, where=where)
+            out += [readme_table(profile, notebook, part) for _, part in df.groupby("setting", sort=True)]
     if (where / "claims.csv").exists():
-        claims = pd.read_csv(where / "claims.csv")
-        tested = claims[claims["verdict"] != NOT_YET]
-        words = ", ".join(f"{(tested['verdict'] == v).sum()} {v}" for v in VERDICTS if (tested["verdict"] == v).any())
-        out.append(f"Statements of the papers tested seed by seed: {tested['id'].nunique()} of {claims['id'].nunique()}, "
-                   f"some at two places; verdicts: {words} (`results/{profile}/claims.csv`).")
+        out.append(readme_claims(profile, pd.read_csv(where / "claims.csv")))
     return "\n\n".join(out)
 
 
-WORDS = {"forget": "the data to forget", "history": "stored updates", "init": "the initial model",
+def readme_table(profile, notebook, part):
+    """One setting's table, with the line above it."""
+    title, metrics = README[notebook]
+    first, stop, backdoor = part.iloc[0], _judged(part), "asr" in metrics
+    printed = paper_table(first["table"]) if profile == "paper" and first["table"] else None
+    if printed is not None and first["dataset"] in set(printed["dataset"]):
+        text = beside(part, first["table"], [name for name in metrics if name in set(printed["metric"])])
+    elif backdoor:
+        text = markdown(part, [(name, stop) for name in metrics])
+    else:
+        text = markdown(part, [*((name, "oracle") for name in metrics), (AVG_GAP, "oracle"), (AVG_GAP, "last")])
+    about = f"; {STOP_WORDS[stop]}" if backdoor else ""
+    return (f"**{title}** (`{first['setting']}`: {first['dataset']}, {first['model']}; notebook {notebook}{about}; "
+            f"mean ± sd, n = {part['seed'].nunique()} seeds)\n\n{text}")
+
+
+def readme_claims(profile, claims):
+    """How many of the papers' statements were tested, and how they fared."""
+    tested = claims[claims["verdict"] != NOT_YET]
+    counts = {verdict: (tested["verdict"] == verdict).sum() for verdict in VERDICTS}
+    words = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+    return (f"Statements of the papers tested seed by seed: {tested['id'].nunique()} of {claims['id'].nunique()}, "
+            f"some at two places; verdicts: {words} (`results/{profile}/claims.csv`).")
+
+
+# ---------------------------------------------------------------- what methods need
+
+NEEDS = {"forget": "the data to forget", "history": "stored updates", "init": "the initial model",
          "target": "the target's help"}
 
 
 def show_access(access, df):
-    """The access table `{method: {need: bool}}`, with what was read from disk (`storage_bytes`, mean over seeds)."""
+    """The access table `{method: {need: bool}}`, with what was read from disk (`storage_bytes`, most of all seeds)."""
     stored = df[(df["metric"] == "storage_bytes") & (df["stop"] == "last")].groupby("method")["value"].max()
-    table = pd.DataFrame({WORDS[k]: {m: "needs" if v[k] else "" for m, v in access.items()} for k in WORDS})
+    needs = pd.DataFrame(access).T
+    table = pd.DataFrame({words: np.where(needs[name], "needs", "") for name, words in NEEDS.items()}, needs.index)
     table["storage"] = [number(stored[m], unit="bytes") if stored.get(m, 0) else "" for m in table.index]
     order = pd.Series(table.index, name="method").sort_values(key=rank, kind="stable")
     return table.loc[order].rename_axis("method").style.set_uuid("access").set_table_styles(

@@ -1,7 +1,8 @@
 """What a method touches, found out by taking things away one by one: the columns of the access table."""
-import torch
 from dataclasses import replace
 from itertools import islice
+
+import torch
 
 from ..fl.task import make_task
 from ..methods import NEEDS, unlearn

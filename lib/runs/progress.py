@@ -4,7 +4,6 @@ import sys
 import time
 from html import escape
 
-
 SECONDS = 10        # between two lines in a terminal
 
 

@@ -1,12 +1,14 @@
 """One run: train, or unlearn by one method, evaluate every few rounds, and keep the result in the store."""
 import platform
-import torch
 from dataclasses import replace
 from types import SimpleNamespace
 
+import torch
+
 from ..errors import Bad
 from ..files import runs_root
-from ..fl import data, models, partitions, rounds, task as task_module
+from ..fl import data, models, partitions, rounds
+from ..fl import task as task_module
 from ..fl.history import History, Trained, to_device
 from ..fl.rounds import Cost, Round, fedavg
 from ..fl.task import make_task
@@ -17,7 +19,6 @@ from ..words import describe
 from .code import code_hash
 from .progress import progress
 from .store import Store
-
 
 ENGINE = (data, partitions, models, task_module, rounds, evaluate)
 

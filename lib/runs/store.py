@@ -3,6 +3,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
+
 from safetensors.torch import load_file, save_file
 
 from ..errors import Bad

@@ -1,10 +1,11 @@
 """Sweeps over gamma, the share of the score that a reset removes: one curvature, one store entry, many points."""
 import itertools
 import math
-import numpy as np
 import time
-import torch
 from types import SimpleNamespace
+
+import numpy as np
+import torch
 
 from ..fl.history import to_device
 from ..fl.rounds import Cost, fedavg
@@ -16,7 +17,6 @@ from ..metrics.tis import at_level, best, headline, measure_all, relative
 from .code import code_hash
 from .progress import progress
 from .run import ENGINE, described, run, train, training_key
-
 
 SILENT = SimpleNamespace(update=lambda *_: None)
 SWEPT = ("test_acc", "target_acc", "mia_acc", "nta", "nfs", "reset_params", "asr", "backdoor_acc")

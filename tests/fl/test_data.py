@@ -10,14 +10,19 @@ from PIL import Image
 
 from lib.errors import Bad
 from lib.fl import data
-from lib.fl.data import NORMS, load, read_archive, write_archive
+from lib.fl.archives import read_archive, write_archive
+from lib.fl.data import NORMS, load
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 
 
+REAL = os.environ.get("FU_DATA")
+
+
 @pytest.fixture(autouse=True)
-def no_network(monkeypatch):
-    """Importing torchvision fails, unless a test puts a made one in its place."""
+def no_network(monkeypatch, tmp_path):
+    """Archives are looked for in the test's folder; importing torchvision fails, unless a test puts a made one there."""
+    monkeypatch.setenv("FU_DATA", str(tmp_path))
     monkeypatch.setitem(sys.modules, "torchvision", None)
 
 
@@ -75,7 +80,7 @@ def test_digits_subsets():
 
 def test_archive_is_used_without_torchvision(tmp_path):
     arrays = archive(tmp_path / "cifar100.npz", n=300, m=100, count=100)
-    got = load("cifar100", root=tmp_path)
+    got = load("cifar100")
     assert torch.equal(got.x, torch.from_numpy(arrays["x_train"]).permute(0, 3, 1, 2)) and got.x.is_contiguous()
     assert torch.equal(got.y_test, torch.from_numpy(arrays["y_test"]).long())
     assert len(got.classes) == 100 and (got.mean, got.std) == NORMS["cifar100"]
@@ -98,14 +103,14 @@ def test_mnist_without_channel_axis_and_grey_to_three_channels(tmp_path, monkeyp
 
 def test_subsets_are_stratified_reproducible_and_by_seed(tmp_path):
     archive(tmp_path / "cifar10.npz", n=400, m=100)
-    first, again, other = (load("cifar10", root=tmp_path, n_train=200, n_test=50, seed=s) for s in (0, 0, 1))
+    first, again, other = (load("cifar10", n_train=200, n_test=50, seed=s) for s in (0, 0, 1))
     assert (first.y.bincount() == 20).all() and (first.y_test.bincount() == 5).all()
     assert same(first, again) and not same(first, other)
-    assert load("cifar10", root=tmp_path, normalise="imagenet").mean == NORMS["imagenet"][0]
+    assert load("cifar10", normalise="imagenet").mean == NORMS["imagenet"][0]
     for key, value in (("n_train", 401), ("n_test", 101), ("n_train", 0), ("size", 1.5), ("channels", 2),
                        ("channels", 1), ("normalise", "zero"), ("test_share", 1)):
         with pytest.raises(Bad, match=key):
-            load("cifar10", root=tmp_path, **{key: value})
+            load("cifar10", **{key: value})
 
 
 def test_resize_is_antialiased_rounded_and_cut_at_the_centre(tmp_path):
@@ -113,7 +118,7 @@ def test_resize_is_antialiased_rounded_and_cut_at_the_centre(tmp_path):
     x[:, :, 16:48] = 100
     x[:, ::4, 16:48] = 202  # every fourth row: between two rows, without antialiasing, it would be missed
     archive(tmp_path / "cifar10.npz", n=10, m=10, x_train=x, x_test=x)
-    got = load("cifar10", root=tmp_path, size=8).x
+    got = load("cifar10", size=8).x
     assert got.shape == (10, 3, 8, 8) and got.dtype == torch.uint8
     assert ((got[:, :, 1:-1, 1:-1].double() - 125.5).abs() <= 8).all() and got[:, :, :, 1:-1].min() > 100
 
@@ -121,26 +126,27 @@ def test_resize_is_antialiased_rounded_and_cut_at_the_centre(tmp_path):
 def test_x_and_y_are_split_stratified_by_seed(tmp_path):
     x, y = made(505, (8, 8, 3), 101)
     write_archive(tmp_path / "caltech101.npz", x=x, y=y)
-    got = load("caltech101", root=tmp_path)
+    got = load("caltech101")
     assert len(got.x) == 404 and (got.y.bincount() == 4).all() and (got.y_test.bincount() == 1).all()
     assert (got.mean, got.std) == NORMS["imagenet"]
     both = torch.cat([got.x, got.x_test]).flatten(1).sum(1).sort().values
     assert torch.equal(both, torch.from_numpy(x).flatten(1).sum(1).sort().values)
-    assert same(got, load("caltech101", root=tmp_path)) and not same(got, load("caltech101", root=tmp_path, seed=1))
-    assert len(load("caltech101", root=tmp_path, test_share=0.4).x_test) == 202
+    assert same(got, load("caltech101")) and not same(got, load("caltech101", seed=1))
+    assert len(load("caltech101", test_share=0.4).x_test) == 202
     write_archive(tmp_path / "caltech101_8.npz", x=x[:303], y=y[:303])
-    assert len(load("caltech101", root=tmp_path, size=8, n_test=20).x) == 242  # the archive of this size comes first
+    assert len(load("caltech101", size=8, n_test=20).x) == 242  # the archive of this size comes first
 
 
-def test_real_archives():
-    root = Path(os.environ.get("FU_DATA") or data.ROOT / "data")
+def test_real_archives(monkeypatch):
+    root = Path(REAL or data.ROOT / "data")
+    monkeypatch.setenv("FU_DATA", str(root))
     expected = {"mnist": (60000, 1, 28, 10), "fashionmnist": (60000, 1, 28, 10), "cifar10": (50000, 3, 32, 10),
                 "caltech101": (6941, 3, 96, 101)}
     there = [name for name in expected if (root / f"{name}.npz").exists()]
     if not there:
         pytest.skip("FU_DATA has no archives")
     for name in there:
-        got = load(name, root=root, n_test=200)
+        got = load(name, n_test=200)
         n, c, side, classes = expected[name]
         assert got.x.shape == (n, c, side, side) and len(got.classes) == classes == len(got.y.unique())
 
@@ -163,7 +169,7 @@ def test_damaged_archives_are_named(tmp_path, change, words):
     path = tmp_path / "cifar10.npz"
     archive(path, **change)
     with pytest.raises(Bad, match=words) as caught:
-        load("cifar10", root=tmp_path)
+        load("cifar10")
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -181,7 +187,7 @@ def test_broken_files_are_named(tmp_path, damage):
     else:
         path.write_bytes(contents[damage])
     with pytest.raises(Bad, match="cifar10.npz: cannot be read"):
-        load("cifar10", root=tmp_path)
+        load("cifar10")
 
 
 def test_writing_is_all_or_nothing(tmp_path, monkeypatch):
@@ -216,11 +222,12 @@ def test_torchvision_is_read_once(tmp_path, monkeypatch):
         return types.SimpleNamespace(data=x, targets=y.tolist(), classes=[f"class {c}" for c in range(100)])
 
     torchvision(monkeypatch, CIFAR100=cifar100)
-    first = load("cifar100", root=tmp_path / "new")
+    monkeypatch.setenv("FU_DATA", str(tmp_path / "new"))
+    first = load("cifar100")
     assert calls == [(True, True), (False, True)] and first.x.shape == (200, 3, 32, 32)
     assert first.classes[7] == "class 7"
     monkeypatch.setitem(sys.modules, "torchvision", None)
-    assert same(first, load("cifar100", root=tmp_path / "new"))
+    assert same(first, load("cifar100"))
 
 
 def test_torchvision_mnist_is_a_tensor(tmp_path, monkeypatch):
@@ -229,7 +236,7 @@ def test_torchvision_mnist_is_a_tensor(tmp_path, monkeypatch):
         return types.SimpleNamespace(data=torch.from_numpy(x), targets=torch.from_numpy(y).long(), classes=["0 - zero"])
 
     torchvision(monkeypatch, MNIST=mnist)
-    got = load("mnist", root=tmp_path)
+    got = load("mnist")
     assert got.x.shape == (50, 1, 28, 28) and got.classes == tuple("0123456789")
 
 
@@ -243,8 +250,8 @@ def test_caltech_is_imported_at_a_size_without_background(tmp_path, monkeypatch)
 
     torchvision(monkeypatch, Caltech101=caltech101)
     with pytest.raises(Bad, match="caltech101.npz.*set size"):
-        load("caltech101", root=tmp_path)
-    got = load("caltech101", root=tmp_path, size=8)
+        load("caltech101")
+    got = load("caltech101", size=8)
     assert got.x.shape == (404, 3, 8, 8) and len(got.classes) == 101 and "BACKGROUND_Google" not in got.classes
     assert (tmp_path / "caltech101_8.npz").exists()
 
@@ -256,11 +263,11 @@ def test_failed_download_says_what_to_do(tmp_path, monkeypatch):
     torchvision(monkeypatch, CIFAR10=cifar10)
     for _ in range(2):
         with pytest.raises(Bad, match="cifar10.npz: there is no such archive.*no route.*FU_DATA") as caught:
-            load("cifar10", root=tmp_path)
+            load("cifar10")
         assert "\n" not in str(caught.value) and not list(tmp_path.glob("*.npz"))
     monkeypatch.setitem(sys.modules, "torchvision", None)
     with pytest.raises(Bad, match="could not be fetched"):
-        load("cifar10", root=tmp_path)
+        load("cifar10")
 
 
 # --- own data ---
@@ -280,8 +287,8 @@ def test_own_folder(tmp_path):
     assert got.x.shape == (8, 3, 9, 9) and got.x_test.shape == (2, 3, 9, 9) and got.classes == ("cat", "dog")
     assert torch.equal(got.x[:, 0, 0, 0], 40 + 100 * got.y) and got.x.dtype == torch.uint8 and got.name == "pets"
     assert sorted(got.y_test.tolist()) == [0, 1] and got.mean == NORMS["imagenet"][0]
-    assert load("pets", root=tmp_path, channels=1).x.shape == (8, 1, 9, 9)
-    assert load("pets", root=tmp_path, n_train=4, n_test=1, size=4).x.shape == (4, 3, 4, 4)
+    assert load("pets", channels=1).x.shape == (8, 1, 9, 9)
+    assert load("pets", n_train=4, n_test=1, size=4).x.shape == (4, 3, 4, 4)
 
 
 def test_own_folder_with_a_split_and_grey_images(tmp_path):
@@ -326,13 +333,13 @@ def test_own_archive(tmp_path):
     assert got.x.shape == (40, 1, 8, 8) and got.classes == tuple("abcde") and got.name == "own"
     write_archive(tmp_path / "own.npz", x=x, y=y * 2)
     with pytest.raises(Bad, match="y has no label 1 but labels up to 8"):
-        load("own.npz", root=tmp_path)
+        load("own.npz")
     write_archive(tmp_path / "own.npz", x=x, y=y, classes=np.array(list("abcd")))
     with pytest.raises(Bad, match="label 4, outside 0..3"):
-        load("own.npz", root=tmp_path)
+        load("own.npz")
     write_archive(tmp_path / "own.npz", x=x[:1], y=y[:1])
     with pytest.raises(Bad, match="test_share"):
-        load("own.npz", root=tmp_path)
+        load("own.npz")
     with pytest.raises(Bad, match="no such file"):
         read_archive(tmp_path / "gone.npz")
 
@@ -342,7 +349,7 @@ def test_own_archive(tmp_path):
                                          ("gone.npz", "no folder or archive gone.npz")])
 def test_unknown_names(tmp_path, name, words):
     with pytest.raises(Bad, match=words):
-        load(name, root=tmp_path)
+        load(name)
 
 
 def test_a_file_that_is_no_data(tmp_path):

@@ -3,7 +3,7 @@ import torch
 
 from lib.errors import Bad
 from lib.fl.backdoor import add_trigger
-from lib.fl.partitions import dirichlet, iid, partition, preferential, split_validation, stratified, tis_dirichlet
+from lib.fl.partitions import dirichlet, divide, iid, preferential, split_validation, stratified, tis_dirichlet
 from lib.fl.rng import generator
 
 BALANCED = torch.arange(10).repeat(500)
@@ -22,14 +22,14 @@ def counts(labels, parts):
 @pytest.mark.parametrize("labels", [BALANCED, uneven()], ids=["balanced", "uneven"])
 def test_partitions_are_disjoint_sorted_and_cover(kind, kw, labels):
     before = labels.clone()
-    parts = partition(kind, labels, 5, generator(0, kind), **kw)
+    parts = divide(kind, labels, 5, generator(0, kind), **kw)
     joined = torch.cat(parts)
     assert len(parts) == 5 and all(p.dtype == torch.long and torch.equal(p, p.sort().values) for p in parts)
     assert len(joined.unique()) == len(joined) and joined.min() >= 0 and joined.max() < len(labels)
     assert (len(joined) == len(labels)) == (kind != "tis_dirichlet")
     assert torch.equal(labels, before)
-    again = partition(kind, labels, 5, generator(0, kind), **kw)
-    other = partition(kind, labels, 5, generator(1, kind), **kw)
+    again = divide(kind, labels, 5, generator(0, kind), **kw)
+    other = divide(kind, labels, 5, generator(1, kind), **kw)
     assert all(torch.equal(a, b) for a, b in zip(parts, again, strict=True))
     assert not all(torch.equal(a, b) for a, b in zip(parts, other, strict=True))
 
@@ -41,19 +41,19 @@ def test_iid_sizes_and_mixture():
 
 
 def test_dirichlet_is_skewed_for_small_beta_and_iid_for_large():
-    even = counts(BALANCED, dirichlet(BALANCED, 5, 1e7, generator(0)))
+    even = counts(BALANCED, dirichlet(BALANCED, 5, generator(0), beta=1e7))
     assert ((even - 100).abs() <= 2).all()
-    skewed = counts(BALANCED, dirichlet(BALANCED, 5, 0.1, generator(0))).double()
+    skewed = counts(BALANCED, dirichlet(BALANCED, 5, generator(0), beta=0.1)).double()
     assert (skewed.max(0).values / skewed.sum(0)).mean() > 0.6
 
 
 def test_dirichlet_keeps_min_size_or_says_which_keys_to_change():
     for seed in range(5):
-        assert min(len(p) for p in dirichlet(uneven(), 8, 0.1, generator(seed), min_size=60)) >= 60
+        assert min(len(p) for p in dirichlet(uneven(), 8, generator(seed), beta=0.1, min_size=60)) >= 60
     with pytest.raises(Bad, match="beta 0.01 .*min_size 400"):
-        dirichlet(BALANCED, 10, 0.01, generator(0), min_size=400)
+        dirichlet(BALANCED, 10, generator(0), beta=0.01, min_size=400)
     with pytest.raises(Bad, match="min_size: 600"):
-        dirichlet(BALANCED, 10, 1.0, generator(0), min_size=600)
+        dirichlet(BALANCED, 10, generator(0), beta=1.0, min_size=600)
 
 
 def test_preferential_numbers_of_ten_classes_and_five_clients():
@@ -76,25 +76,25 @@ def test_preferential_own_class_is_absent_elsewhere_whatever_the_sizes():
 def test_tis_dirichlet_gives_equal_sizes_and_uses_about_56_percent():
     used = []
     for seed in range(40):
-        parts = tis_dirichlet(BALANCED, 5, 0.8, generator(seed))
+        parts = tis_dirichlet(BALANCED, 5, generator(seed), beta=0.8)
         assert len({len(p) for p in parts}) == 1
         used.append(sum(map(len, parts)) / len(BALANCED))
     assert 0.51 < sum(used) / len(used) < 0.61
-    held = counts(BALANCED, tis_dirichlet(BALANCED, 5, 0.8, generator(0))).sum(0)
+    held = counts(BALANCED, tis_dirichlet(BALANCED, 5, generator(0), beta=0.8)).sum(0)
     assert held.max() >= 495  # the scarcest class is used up but for rounding
     with pytest.raises(Bad, match="fewer clients"):
-        tis_dirichlet(torch.arange(10), 10, 0.01, generator(0))
+        tis_dirichlet(torch.arange(10), 10, generator(0), beta=0.01)
 
 
 @pytest.mark.parametrize("call, words", [
-    (lambda: partition("dirichelet", BALANCED, 5, generator(0)), "dirichelet.*choose one of iid"),
-    (lambda: partition("dirichlet", BALANCED, 5, generator(0)), "beta: .*needs"),
-    (lambda: partition("dirichlet", BALANCED, 5, generator(0), beta=-1.0), "beta: -1"),
-    (lambda: partition("tis_dirichlet", BALANCED, 5, generator(0), beta=0), "beta: 0"),
-    (lambda: partition("iid", BALANCED, 0, generator(0)), "clients: 0"),
-    (lambda: partition("iid", BALANCED[:3], 4, generator(0)), "clients: 4 .*to 3"),
-    (lambda: partition("iid", BALANCED.double(), 4, generator(0)), "integers"),
-    (lambda: partition("iid", BALANCED - 1, 4, generator(0)), "integers >= 0"),
+    (lambda: divide("dirichelet", BALANCED, 5, generator(0)), "no partition 'dirichelet'; nearest partition: dirichlet"),
+    (lambda: divide("dirichlet", BALANCED, 5, generator(0)), "partition dirichlet: it needs the argument 'beta'"),
+    (lambda: divide("dirichlet", BALANCED, 5, generator(0), beta=-1.0), "partition dirichlet.beta: -1.0 is outside 0.001 to 1e\\+06"),
+    (lambda: divide("tis_dirichlet", BALANCED, 5, generator(0), beta=0), "partition tis_dirichlet.beta: 0 is outside"),
+    (lambda: divide("iid", BALANCED, 0, generator(0)), "clients: 0"),
+    (lambda: divide("iid", BALANCED[:3], 4, generator(0)), "clients: 4 .*to 3"),
+    (lambda: divide("iid", BALANCED.double(), 4, generator(0)), "integers"),
+    (lambda: divide("iid", BALANCED - 1, 4, generator(0)), "integers >= 0"),
     (lambda: split_validation(torch.arange(5), 1.0, generator(0)), "val_share: 1.0"),
     (lambda: split_validation(torch.arange(1), 0.9, generator(0)), "none to train"),
     (lambda: stratified(BALANCED, 1.5, generator(0)), "share: 1.5"),

@@ -4,8 +4,8 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
-from sklearn.model_selection import train_test_split
 from conftest import same, tiny
+from sklearn.model_selection import train_test_split
 from torch.func import functional_call
 
 import lib
@@ -134,7 +134,7 @@ def test_the_shift_score_is_the_dropped_term_of_the_fisher_information(task, tra
 
 
 @pytest.mark.parametrize("hp,word", [({"reset": "one"}, "zero"), ({"curvature": "gnn"}, "ggn"),
-                                     ({"score": "tiss"}, "tis"), ({"gamma": 101}, "percentage")])
+                                     ({"score": "tiss"}, "tis"), ({"gamma": 101}, "outside 0 to 100")])
 def test_mistakes_are_named(task, trained, hp, word):
     with pytest.raises(Bad, match=word):
         start(task, trained, **hp)

@@ -12,9 +12,10 @@ from matplotlib.colors import to_rgb
 
 from lib import files, words
 from lib.errors import Bad
-from lib.report import figures, pictures, rows, style
+from lib.report import figures, papers, pictures, rows, style, tables
 
 METHODS = ("Retrain", "FT", "NoT")
+COLORS = {name: row.color for name, row in words.METHODS.items()}
 
 
 def frame(seeds=(0, 1), settings=("a",)):
@@ -27,7 +28,7 @@ def frame(seeds=(0, 1), settings=("a",)):
                   "flops": cost * t / 2, "seconds": t} for t in (0, 1, 2)]
         runs.append({"setting": setting, "dataset": "CIFAR-10" if setting == "a" else "digits", "model": "CNN",
                      "distribution": "iid", "method": method, "seed": seed, "curve": curve})
-    return rows.to_rows("quick", "02", runs, table="not_table1")
+    return rows.rows(runs, profile="quick", notebook="02", table="not_table1")
 
 
 def sweep():
@@ -60,10 +61,18 @@ def colors_of(ax):
 
 
 def test_every_method_has_its_own_look():
-    assert set(style.COLORS) == set(words.METHOD_ORDER)
-    assert len(set(style.COLORS.values())) == len(style.COLORS) == len(style.MARKERS) == len(style.DASHES)
-    assert style.color("mine") == style.color("mine") and style.color("mine") in style.SPARE
+    assert len(set(COLORS.values())) == len(COLORS)
     assert style.color("NoT") == "#D7263D"
+    assert style.color("mine") == style.color("mine") and style.color("mine") in style.SPARE
+
+
+@pytest.mark.parametrize("count", [2, 5, 14, 40])
+def test_methods_of_ones_own_never_meet(count):
+    names = [f"Mine {i}" for i in range(count)] + ["NoT", "noise 1"]
+    drawn = style.looks(names)
+    assert list(drawn) == names and len({look["color"] for look in drawn.values()}) == len(names)
+    assert drawn == {**style.looks(names[::-1])}                # whoever comes first
+    assert drawn["NoT"]["color"] == COLORS["NoT"]
 
 
 @pytest.mark.parametrize("group", [
@@ -73,10 +82,10 @@ def test_every_method_has_its_own_look():
 def test_methods_of_one_figure_differ_in_colour_or_in_marker_for_colour_blind_eyes(group):
     red_green = np.array([[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]])  # deuteranopia
     for a, b in itertools.combinations(group, 2):
-        normal = np.abs(np.subtract(to_rgb(style.COLORS[a]), to_rgb(style.COLORS[b]))).max()
-        seen = np.linalg.norm(red_green @ np.subtract(to_rgb(style.COLORS[a]), to_rgb(style.COLORS[b])))
+        normal = np.abs(np.subtract(to_rgb(COLORS[a]), to_rgb(COLORS[b]))).max()
+        seen = np.linalg.norm(red_green @ np.subtract(to_rgb(COLORS[a]), to_rgb(COLORS[b])))
         assert normal > 0.15, (a, b)
-        assert seen > 0.1 or style.MARKERS[a] != style.MARKERS[b], (a, b)
+        assert seen > 0.1 or words.METHODS[a].marker != words.METHODS[b].marker, (a, b)
 
 
 def test_curves_end_where_the_table_says():
@@ -86,7 +95,7 @@ def test_curves_end_where_the_table_says():
     ax = panel(fig, "forget accuracy (%)")
     thick = {matplotlib.colors.to_hex(x.get_color()).upper(): x.get_ydata() for x in ax.lines
              if x.get_linewidth() > 1.5}
-    assert thick[style.COLORS["NoT"]].tolist() == [0.0, 39.5, 79.0]  # mean of 78.5 and 79.5
+    assert thick[COLORS["NoT"]].tolist() == [0.0, 39.5, 79.0]  # mean of 78.5 and 79.5
     dashed = [x for x in ax.lines if len(set(x.get_ydata())) == 1]
     assert [x.get_ydata()[0] for x in dashed] == [80.0]
     assert sum(x.get_linewidth() < 1 for x in ax.lines) == 6  # three methods, two seeds
@@ -96,7 +105,7 @@ def test_curves_end_where_the_table_says():
 
 def test_curves_zoom_cost_axis_and_subsets():
     ax = figures.curves(frame(), "mia", methods=["NoT"], zoom=3).axes[0]
-    assert ax.get_ylim() == (77.0, 83.0) and style.COLORS["FT"] not in colors_of(ax)
+    assert ax.get_ylim() == (77.0, 83.0) and COLORS["FT"] not in colors_of(ax)
     ax = figures.curves(frame(seeds=[0]), "mia", x="comm_bytes").axes[0]
     assert max(x.get_xdata()[-1] for x in ax.lines if len(x.get_xdata()) == 3) == 10.0
     with pytest.raises(Bad, match="no rows with stop 'curve'"):
@@ -108,7 +117,7 @@ def test_versus_retrain_by_hand():
     gap = panel(fig, "average gap")
     assert list(bars(gap)) == ["NoT", "FT"]  # best on top, without Retrain
     assert bars(gap) == {"NoT": 1.0, "FT": 4.0}
-    assert bars(panel(fig, "bytes sent")) == pytest.approx({"NoT": 0.5, "FT": 0.8})
+    assert bars(panel(fig, "data sent")) == pytest.approx({"NoT": 0.5, "FT": 0.8})
     big = [x.get_xdata()[0] for x in panel(fig, "forget accuracy").lines if x.get_markersize() == 7]
     assert big == [-1.0, 4.0]
     assert len(figures.versus_retrain(frame(settings=("a", "b")), stop="last").axes) == 14
@@ -135,8 +144,9 @@ def test_variants_of_a_method_are_told_apart():
     assert names == ["Retrain", "FT", "FT lr=0.2", "NoT", "end of Retrain (the goal)"]
     drawn = {(x.get_color(), x.get_linestyle()) for x in fig.axes[0].lines if x.get_linewidth() > 1.5}
     assert len(drawn) == 4
-    three = pd.DataFrame({"name": ["My own", "My own a=1", "My own a=2"], "method": "My own", "variant": ["", "a=1", "a=2"]})
-    assert len({str(v) for v in style.looks(three).values()}) == 3
+    names = ["My own", *(f"My own a={i}" for i in range(9))]
+    drawn = style.looks(names, dict.fromkeys(names, "My own"))
+    assert len({str(look) for look in drawn.values()}) == 10
 
 
 def test_gap_bars_show_the_papers_value_beside_ours():
@@ -151,7 +161,7 @@ def test_gap_bars_show_the_papers_value_beside_ours():
 def test_tradeoff_panels_lines_and_spread():
     fig = figures.tradeoff(sweep())
     assert [ax.get_title() for ax in fig.axes] == ["preferential", "Dirichlet 0.8", "IID"]
-    mean = next(x for x in fig.axes[0].lines if x.get_linewidth() > 2 and x.get_color() == style.COLORS["TIS-Reset"])
+    mean = next(x for x in fig.axes[0].lines if x.get_linewidth() > 2 and x.get_color() == COLORS["TIS-Reset"])
     assert mean.get_xdata().tolist() == pytest.approx([0.005, 0.205, 1.005])
     assert mean.get_ydata().tolist() == pytest.approx([1.005, 0.905, 0.505])
     assert {"10", "50"} <= {t.get_text() for t in fig.axes[0].texts}
@@ -160,7 +170,7 @@ def test_tradeoff_panels_lines_and_spread():
 def test_lines_over_a_hyper_parameter_and_over_a_column():
     fig = figures.lines(sweep(), "gamma", ["nta", "nfs_target"], stop="last", reference=1)
     assert len(fig.axes) == 6 and fig.axes[0].get_ylabel() == "NTA"
-    first = next(x for x in fig.axes[0].lines if x.get_color() == style.COLORS["Random-Reset"])
+    first = next(x for x in fig.axes[0].lines if x.get_color() == COLORS["Random-Reset"])
     assert first.get_xdata().tolist() == [0, 10, 50]
     assert first.get_ydata().tolist() == pytest.approx([1.005, 1.005 - 1 / 6, 1.005 - 5 / 6])
     one = sweep()[lambda d: d["setting"] == d["setting"].iloc[0]]
@@ -168,7 +178,7 @@ def test_lines_over_a_hyper_parameter_and_over_a_column():
     assert [ax.get_ylabel() for ax in fig.axes] == ["NTA", "NFS (target)"] and all(ax.get_xlabel() for ax in fig.axes)
     assert len({ax.get_position().y0 for ax in fig.axes}) == 1
     fig = figures.lines(frame(), "round", "avg_gap", stop="curve", hue="name")
-    assert colors_of(fig.axes[0]) == {style.COLORS[m] for m in METHODS}
+    assert colors_of(fig.axes[0]) == {COLORS[m] for m in METHODS}
     with pytest.raises(Bad, match="'depth'"):
         figures.lines(sweep(), "depth", "nta", stop="last")
 
@@ -178,7 +188,7 @@ def test_clients_at_a_glance():
     left, right = fig.axes
     assert [b.get_width() for b in right.patches] == [3, 10, 4]
     assert {t.get_text() for t in left.texts} == {"3", "·", "1", "9", "2"}
-    assert left.get_yticklabels()[1].get_color() == style.COLORS["NoT"] != left.get_yticklabels()[0].get_color()
+    assert left.get_yticklabels()[1].get_color() == COLORS["NoT"] != left.get_yticklabels()[0].get_color()
     assert not pictures.clients_at_a_glance(np.ones((3, 100), int)).axes[0].texts  # too many to write
 
 
@@ -201,3 +211,27 @@ def test_saved_figures_are_small_and_the_same_bytes(tmp_path, monkeypatch):
     assert path.read_bytes() == first
     assert len(first) < 100_000 and b"matplotlib" not in first.lower()
     assert [p.name for p in path.parent.iterdir()] == ["02_curves.png"]
+
+
+@pytest.mark.parametrize("methods", [("Retrain", "NoT"), ("Retrain", "Mine"), ("Retrain", "Original", "FT")])
+def test_figures_and_tables_work_with_the_methods_that_are_there(methods):
+    df = frame()
+    df = df.assign(method=df["method"].replace("FT", [m for m in methods if m != "Retrain"][-1]))
+    df = df[df["method"].isin(methods)]
+    df = df.drop_duplicates(rows.KEY)
+    figures.versus_retrain(df)
+    figures.curves(df)
+    figures.gap_bars(df, "not_table1")
+    tables.show(df)
+    tables.show(papers.compare(df, "not_table1"))
+    tables.show_access({m: dict.fromkeys(tables.NEEDS, False) for m in methods}, df)
+    tables.beside(df, "not_table1", ["mia"])
+
+
+def test_a_figure_without_what_it_compares_says_so():
+    df = frame()
+    with pytest.raises(Bad, match="no method beside Retrain"):
+        figures.versus_retrain(df[df["method"] == "Retrain"])
+    with pytest.raises(Bad, match="no rows with stop 'oracle'"):
+        figures.versus_retrain(df[(df["method"] != "Retrain") & (df["metric"] != "avg_gap")])
+    assert not [x for x in figures.curves(df[df["method"] == "NoT"], "mia").axes[0].lines if x.get_linestyle() == "--"]

@@ -8,7 +8,7 @@ import pytest
 from lib import files, words
 from lib.errors import Bad
 from lib.profiles import load
-from lib.report import claims, papers, rows, summary, tables
+from lib.report import papers, rows, summary, tables
 
 GAP = words.GAP
 
@@ -23,6 +23,10 @@ def run(method, curve, seed=0, **more):
             "scenario": "client-wise", "method": method, "variant": "", "seed": seed, "curve": curve, **more}
 
 
+def table_of(records, **common):
+    return rows.rows(records, profile="quick", notebook="02", **common)
+
+
 RETRAIN = [point(0, 10, 10, 10, 50, 0), point(10, 90, 80, 80, 50, 10)]
 NOT = [point(0, 10, 10, 10, 50, 0),      # gaps 80 70 70 0
        point(2, 88, 81, 80, 51, 2),      # gaps 2 1 0 1 -> 1.0, the smallest
@@ -33,7 +37,7 @@ NOT = [point(0, 10, 10, 10, 50, 0),      # gaps 80 70 70 0
 def two_seeds():
     """Two seeds whose Retrains differ: the gap of means is then not the mean of gaps."""
     other = [point(10, 94, 84, 84, 50, 20)]
-    return rows.to_rows("quick", "02", [
+    return table_of([
         run("Retrain", RETRAIN), run("NoT", NOT, storage_bytes=0),
         run("Retrain", other, 1), run("NoT", [point(2, 92, 83, 84, 51, 4)], 1),
         run("Original", [point(0, 95, 95, 80, 60)])], table="not_table1")
@@ -64,20 +68,45 @@ def test_retrain_is_its_own_reference_at_its_last_round(two_seeds):
 
 def test_equal_gaps_take_the_earlier_round_and_missing_metrics_are_no_candidates():
     late = {k: v for k, v in point(1, 90, 80, 80, 50).items() if k != "mia"}
-    df = rows.to_rows("q", "02", [run("Retrain", RETRAIN), run("FT", [late, NOT[1], {**NOT[1], "round": 3}])])
+    df = table_of([run("Retrain", RETRAIN), run("FT", [late, NOT[1], {**NOT[1], "round": 3}])])
     oracle = df[(df.method == "FT") & (df.stop == "oracle")]
     assert set(oracle["round"]) == {2}
     assert df[(df.method == "FT") & (df.metric == "avg_gap") & (df["round"] == 1)].empty
 
 
 def test_without_retrain_there_is_neither_gap_nor_oracle():
-    df = rows.to_rows("q", "01", [run("Original", RETRAIN)])
+    df = table_of([run("Original", RETRAIN)])
     assert set(df.stop) == {"curve", "last"} and "avg_gap" not in set(df.metric)
+
+
+def test_one_verb_takes_runs_and_plain_records_alike():
+    plain = {"setting": "toy", "method": "NoT", "seed": 0, "metric": "nta", "value": 0.9, "variant": {"gamma": 30.0},
+             "label": "NoT/thirty"}
+    both = table_of([run("Retrain", RETRAIN), run("NoT", NOT), plain])
+    apart = [table_of([run("Retrain", RETRAIN), run("NoT", NOT)]), table_of([plain])]
+    pd.testing.assert_frame_equal(both, rows.check(pd.concat(apart)))
+    assert value(both, metric="nta", variant="gamma=30", stop="last", round=0) == 0.9
+    again = rows.rows(both.to_dict("records"), profile="quick", notebook="02")      # rows are records
+    pd.testing.assert_frame_equal(again, both)
+
+
+def test_the_papers_table_is_one_word_or_one_a_setting():
+    records = [run("Retrain", RETRAIN), run("Retrain", RETRAIN, setting="other")]
+    assert set(table_of(records, table="not_table1")["table"]) == {"not_table1"}
+    df = table_of(records, table={"other": "not_table2"})
+    assert dict(zip(df["setting"], df["table"])) == {"toy": "", "other": "not_table2"}
+    own = run("Retrain", RETRAIN, table="not_table3")       # what a record says itself counts
+    assert set(table_of([own], table="not_table1")["table"]) == {"not_table3"}
+
+
+def test_a_run_without_a_curve_is_named():
+    with pytest.raises(Bad, match="run toy/NoT, seed 0: no evaluated round"):
+        table_of([run("NoT", [])])
 
 
 def test_several_retrains_the_plain_one_is_the_reference():
     other = run("Retrain", [point(10, 0, 0, 0, 0)], variant={"init": "same"})
-    df = rows.to_rows("q", "02", [other, run("Retrain", RETRAIN), run("NoT", NOT)])
+    df = table_of([other, run("Retrain", RETRAIN), run("NoT", NOT)])
     assert value(df, stop="last", method="NoT", metric="avg_gap") == 2.0
     assert value(summary.differences(df, "last"), method="NoT", metric="mia") == 2.0
 
@@ -92,7 +121,7 @@ def test_cost_ratio_is_to_the_same_seeds_whole_retrain(two_seeds):
 
 def test_ratio_without_denominator_is_left_out():
     free = [{**p, "bytes": 0.0} for p in RETRAIN]
-    df = rows.to_rows("q", "06", [run("Retrain", free), run("NoT", NOT)])
+    df = table_of([run("Retrain", free), run("NoT", NOT)])
     assert set(summary.cost_ratio(df).metric) == {"comp_ratio"}
 
 
@@ -110,7 +139,7 @@ def test_gap_of_means_is_not_the_mean_of_gaps():
     for seed, shift in ((0, 4.0), (1, -4.0)):  # the errors of the two seeds cancel in the mean only
         runs += [run("Retrain", [point(5, 90, 80, 80, 50)], seed),
                  run("NoT", [point(5, 90 + shift, 80 + shift, 80 + shift, 50 + shift)], seed)]
-    s = summary.summary(rows.to_rows("q", "02", runs))
+    s = summary.summary(table_of(runs))
     assert value(s, method="NoT", metric="avg_gap") == 4.0
     assert value(s, method="NoT", metric="avg_gap_of_means") == 0.0
 
@@ -150,7 +179,7 @@ def test_describe_uses_the_papers_words():
 
 @pytest.mark.parametrize("change, says", [
     (lambda d: d.assign(extra=1), "unknown column 'extra'"),
-    (lambda d: d.rename(columns={"metric": "metrics"}), "did you mean 'metric'"),
+    (lambda d: d.rename(columns={"metric": "metrics"}), "nearest column: metric"),
     (lambda d: d.drop(columns="seed"), "missing column seed"),
     (lambda d: pd.concat([d, d.iloc[:1]]), "two rows for"),
     (lambda d: d.assign(unit=[np.nan, *d.unit[1:]]), "'unit' holds a value that is no text"),
@@ -200,7 +229,7 @@ def test_kept_curves_are_thin_but_whole_at_both_ends():
     curve = [{"round": r, "bytes": r, "flops": r, "forget_acc": 50.0, "retain_loss": 1.0} for r in range(31)]
     run = {"setting": "a", "dataset": "digits", "model": "m", "distribution": "iid", "scenario": "client-wise",
            "method": "FT", "variant": "", "seed": 0, "curve": curve}
-    kept = rows.thin(rows.to_rows("quick", "02", [run]), points=12)
+    kept = rows.thin_curves(table_of([run]), points=12)
     kept_curve = kept[kept.stop == "curve"]
     assert set(kept_curve.metric) == {"forget_acc"} and kept_curve["round"].tolist() == list(range(0, 31, 3))
     assert set(kept[kept.stop == "last"].metric) == {"forget_acc", "retain_loss", "comm_bytes", "comp_flops"}
@@ -225,9 +254,9 @@ def test_paper_tables_are_consistent():
     for name in names:
         df = papers.paper_table(name)
         assert set(df["table"]) == {name} and df["mean"].notna().all()
-        assert set(df["method"]) <= set(words.METHOD_ORDER)
+        assert set(df["method"]) <= set(words.METHODS)
         for metric, unit in zip(df["metric"], df["unit"]):
-            assert words.unit_of(metric) == unit
+            assert words.metric(metric).unit == unit
     with pytest.raises(Bad, match="not_table1"):
         papers.paper_table("not_table9")
 
@@ -284,41 +313,6 @@ def test_numbers_as_text():
     assert tables.number(83.861, 0.171) == "83.86 ± 0.17" and tables.number(np.nan) == "–"
     assert tables.number(1.35e10, unit="bytes") == "13.50 GB" and tables.number(0.0, unit="bytes") == "0.00 B"
     assert tables.number(5.81e16, unit="FLOPs") == "58.10 PFLOP" and tables.number(0.0012) == "0.0012"
-
-
-# ---------------------------------------------------------------- claims
-
-@pytest.mark.parametrize("holds, verdict, n, yes", [
-    ([True, True], "holds in every seed", 2, 2), ([False, False], "fails in every seed", 2, 0),
-    ([True, False, None], "mixed", 2, 1), ([None, None], "not testable at this scale", 0, 0),
-    ([np.bool_(True), None], "holds in every seed", 1, 1)])
-def test_verdicts(holds, verdict, n, yes):
-    row = claims.claim("N01", "02", "1.0 against 2.0", holds)
-    assert (row["verdict"], row["n"], row["n_holds"]) == (verdict, n, yes)
-    assert row["text"] == claims.claim_texts().loc["N01", "claim"]
-
-
-def test_claims_are_all_there_and_unknown_ids_are_refused():
-    ids = [f"N{i:02}" for i in range(1, 51)] + [f"T{i:02}" for i in range(1, 21)]
-    assert list(claims.claim_texts().index) == ids
-    with pytest.raises(Bad, match="no claim 'N99'"):
-        claims.claim("N99", "", "", [])
-
-
-def test_claims_saved_and_merged(tmp_path, monkeypatch):
-    monkeypatch.setenv("FU_RUNS", str(tmp_path))
-    claims.save_claims("quick", "07", [claims.claim("T01", "07 table", "0.9", [True])])
-    claims.save_claims("quick", "02", [claims.claim("N02", "02", "1.0", [False]),
-                                       claims.claim("N01", "02", "2", [True])])
-    path = files.folder("quick") / "02.claims.csv"
-    assert path.read_text().splitlines()[0] == "id,place,text,value,n,n_holds,verdict"
-    merged = claims.merge_claims(path.parent)
-    assert len(merged) == 70 and merged["id"].tolist() == list(claims.claim_texts().index)
-    assert merged.set_index("id").loc[["N01", "N02", "T01", "T02"], "verdict"].tolist() == [
-        "holds in every seed", "fails in every seed", "holds in every seed", "not yet"]
-    assert merged.set_index("id").loc["T01", "notebook"] == "07"
-    with pytest.raises(Bad, match="one row for each"):
-        claims.save_claims("quick", "02", [claims.claim("N01", "02", "", [True])] * 2)
 
 
 # ---------------------------------------------------------------- the README

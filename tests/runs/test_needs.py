@@ -4,8 +4,8 @@ import torch
 from conftest import tiny
 
 import lib
-from lib.runs.needs import derive_needs, without_forget
 from lib.methods import METHODS, needs
+from lib.runs.needs import derive_needs, without_forget
 
 # methods whose task differs: {name: (settings, arguments)}
 TASKS = {}

@@ -14,12 +14,12 @@ import torch
 from conftest import TINY, same, tiny
 
 import lib
-from lib.fl.history import Trained
-from lib.runs.run import history_bytes, run_key, training_key
 from lib.errors import Bad
+from lib.fl.history import Trained
 from lib.runs import code
 from lib.runs import run as run_module
 from lib.runs.code import code_hash
+from lib.runs.run import history_bytes, run_key, training_key
 
 ROOT = Path(__file__).parents[2]
 KEY = {"a": 1}
@@ -35,6 +35,7 @@ def test_what_is_saved_is_loaded(store):
 
 def test_a_present_result_is_not_made_again(store):
     calls = []
+
     def make():
         calls.append(1)
         return store.save("runs", KEY, {"x": 1})
@@ -77,6 +78,7 @@ def test_the_key_sees_code_but_not_docstrings():
         exec(compile(body, "<cell>", "exec"), scope)
         return scope["f"]
     import linecache
+
     def function(body, name):
         linecache.cache[name] = (len(body), None, body.splitlines(True), name)
         scope = {}
@@ -117,6 +119,7 @@ def interrupted(monkeypatch, after, call):
     """Run `call` until the loop has yielded `after` rounds, then die as an exception would."""
     from lib.fl import rounds
     real = rounds.fedavg
+
     def dying(*a, **kw):
         for i, now in enumerate(real(*a, **kw)):
             if i >= after:

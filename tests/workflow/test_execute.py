@@ -100,7 +100,7 @@ def test_the_index_names_every_state(done):
     status, out = toy.python(done, "workflow.publish", "index")
     assert status == 0 and "not run: 02" in out and "1 of 2 notebooks done" in out
     html = (done / "runs/quick/index.html").read_text()
-    assert 'href=\'notebooks/01_toy.html\'' in html and "<math" in html and "Shows that " in html and "not run" in html
+    assert 'href="notebooks/01_toy.html"' in html and "<math" in html and "Shows that " in html and "not run" in html
 
 
 def test_a_failed_notebook_is_kept_as_failed(tmp_path):

@@ -1,0 +1,166 @@
+"""The names of `lib`, room by room. Editors read them here; at run time each is imported when it is first used."""
+
+# what may be said, and where things are
+from .errors import Bad as Bad
+from .extensions import extend as extend
+from .files import runs_root as runs_root
+from .settings import check as check, complete as complete, KEYS as KEYS
+
+# federated learning: the only loop
+from .fl.backdoor import add_trigger as add_trigger
+from .fl.data import Data as Data, dataset as dataset, load as load
+from .fl.history import History as History, Trained as Trained
+from .fl.models import build as build, features as features, first_layer as first_layer, model as model
+from .fl.partitions import partition as partition
+from .fl.rng import generator as generator
+from .fl.rounds import (
+    average as average,
+    Cost as Cost,
+    fedavg as fedavg,
+    learning_rate as learning_rate,
+    one_round as one_round,
+    Round as Round,
+    server_job as server_job,
+)
+from .fl.task import (
+    Client as Client,
+    Job as Job,
+    make_task as make_task,
+    Recipe as Recipe,
+    State as State,
+    Task as Task,
+)
+
+# an unlearning method is a generator of rounds
+from .methods import (
+    defaults as defaults,
+    method as method,
+    METHODS as METHODS,
+    recover as recover,
+    unlearn as unlearn,
+)
+from .methods.ablation import choose as choose, PERTURBATIONS as PERTURBATIONS
+from .methods.curvature import select as select
+from .methods.tis import put_back as put_back, scores as scores
+
+# what is measured
+from .metrics import metric as metric
+from .metrics.evaluate import (
+    accuracy as accuracy,
+    average_gap as average_gap,
+    backdoor as backdoor,
+    evaluate as evaluate,
+    losses as losses,
+    mia as mia,
+    predict as predict,
+)
+from .metrics.tis import (
+    at_level as at_level,
+    attack_logistic as attack_logistic,
+    attack_nn as attack_nn,
+    best as best,
+    headline as headline,
+    measure as measure,
+    measure_all as measure_all,
+    relative as relative,
+    target_classes as target_classes,
+)
+
+# compute once, resume, keep
+from .runs.code import code_hash as code_hash
+from .runs.needs import access_table as access_table, derive_needs as derive_needs
+from .runs.progress import progress as progress
+from .runs.run import (
+    described as described,
+    environment as environment,
+    open_store as open_store,
+    run as run,
+    run_all as run_all,
+    tasks as tasks,
+    train as train,
+)
+from .runs.store import Store as Store
+from .runs.sweep import (
+    anatomy as anatomy,
+    curvatures as curvatures,
+    flatness as flatness,
+    sweep_all as sweep_all,
+)
+
+# the two papers' theory
+from .theory.along import MEASURES as MEASURES, trace as trace, trace_all as trace_all
+from .theory.information import (
+    fisher_information as fisher_information,
+    fisher_information_mc as fisher_information_mc,
+)
+from .theory.lemmas import (
+    estimator_check as estimator_check,
+    lemma_numbers as lemma_numbers,
+    toy_flows as toy_flows,
+)
+from .theory.similarity import cka_profile as cka_profile
+from .theory.studies import STUDIES as STUDIES, study as study, study_all as study_all
+from .theory.time import (
+    flow_steps as flow_steps,
+    gradient_flow as gradient_flow,
+    loss_gradient as loss_gradient,
+    noisy_counterexample as noisy_counterexample,
+    unlearning_time as unlearning_time,
+)
+
+# what a reader sees
+from .report.ablations import (
+    growth as growth,
+    labelled as labelled,
+    race as race,
+    strength as strength,
+    tensors as tensors,
+)
+from .report.claims import (
+    claim as claim,
+    judge as judge,
+    merge_claims as merge_claims,
+    save_claims as save_claims,
+    show_claims as show_claims,
+)
+from .report.figures import (
+    curves as curves,
+    gap_bars as gap_bars,
+    lines as lines,
+    tradeoff as tradeoff,
+    training_curves as training_curves,
+    versus_retrain as versus_retrain,
+)
+from .report.numbers import number as number
+from .report.papers import compare as compare, paper_table as paper_table
+from .report.pictures import clients_at_a_glance as clients_at_a_glance, images as images
+from .report.rows import (
+    load_results as load_results,
+    option as option,
+    rows as rows,
+    save_results as save_results,
+    to_rows as to_rows,
+)
+from .report.style import color as color, save_figure as save_figure, style as style
+from .report.summary import (
+    by_seed as by_seed,
+    cost_ratio as cost_ratio,
+    differences as differences,
+    each_run as each_run,
+    gap_over as gap_over,
+    pick as pick,
+    rounds_to_retrain as rounds_to_retrain,
+    summary as summary,
+)
+from .report.tables import show as show, show_access as show_access
+from .report.theory import (
+    activations_moved as activations_moved,
+    bound_table as bound_table,
+    contents as contents,
+    flows as flows,
+    normalised as normalised,
+    profiles as profiles,
+    recovered as recovered,
+    study_table as study_table,
+    variations as variations,
+)
