@@ -9,6 +9,7 @@ from .settings import check as check, complete as complete, KEYS as KEYS
 # federated learning: the only loop
 from .fl.backdoor import add_trigger as add_trigger
 from .fl.data import Data as Data, dataset as dataset, load as load
+from .fl.gradients import loss_gradient as loss_gradient
 from .fl.history import History as History
 from .fl.models import build as build, features as features, first_layer as first_layer, model as model
 from .fl.partitions import partition as partition
@@ -99,7 +100,6 @@ from .theory.studies import STUDIES as STUDIES, study as study, study_all as stu
 from .theory.time import (
     flow_steps as flow_steps,
     gradient_flow as gradient_flow,
-    loss_gradient as loss_gradient,
     noisy_counterexample as noisy_counterexample,
     unlearning_time as unlearning_time,
 )

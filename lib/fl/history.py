@@ -8,7 +8,10 @@ from .task import State
 
 @dataclass
 class History:
-    """Stored training rounds: global models before a round and clients' updates in it, read from disk when asked."""
+    """Stored training rounds: global models before a round and clients' updates in it, read from disk when asked.
+
+    Rounds count from 1, clients from 0; states come on the task's device and in its type.
+    """
     entry: object
     task: object
 
@@ -24,7 +27,7 @@ class History:
         return self._read(f"before_{t:05d}")
 
     def update(self, t, client) -> State:
-        """Client's local model after round t minus `before(t)`."""
+        """Client's local model after round t minus `before(t)`, buffers as well."""
         return self._read(f"update_{t:05d}_{client}")
 
     def last(self, client) -> State:
@@ -42,11 +45,11 @@ class History:
 
     @property
     def bytes_read(self):
-        """Size on disk of all that was asked for so far: what a method makes the server keep."""
+        """Size on disk, in bytes, of all that was asked for so far: what a method makes the server keep."""
         return sum((self.entry.folder / f"{name}.safetensors").stat().st_size for name in self.read)
 
     def weight(self, t, client):
-        """The client's FedAvg weight in round t."""
+        """The client's FedAvg weight in round t, its share of the samples, in (0, 1]."""
         return self.entry.record["weights"][str(t)][str(client)]
 
     def clients(self, t):

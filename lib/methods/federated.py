@@ -133,6 +133,18 @@ def calibrate(update, direction, names):
     return out
 
 
+def stored_round(task, past, t):
+    """`(jobs, updates, weights)` of the remaining clients that took part in round t; the weights add to 1."""
+    clients = past.clients(t)
+    jobs = [job for job in task.jobs("retain", t) if job.client in clients]
+    if not jobs:
+        raise Bad("methods.FedEraser: it needs every client's updates; set history: all")
+    updates = [past.update(t, job.client) for job in jobs]
+    weights = [past.weight(t, job.client) for job in jobs]
+    total = sum(weights)
+    return jobs, updates, [weight / total for weight in weights]
+
+
 def recalibrated(task, state, t, jobs, updates, weights, share, per):
     """The stored updates of round t calibrated by a short training from `state` (FedEraser, Algorithm 1).
 
@@ -170,12 +182,7 @@ def federaser(task, trained, *, interval: Count = 1, share: Share = 0.5,
     for t in touched:
         if t <= now.then.replay:
             continue
-        jobs = [job for job in task.jobs("retain", t) if job.client in past.clients(t)]
-        if not jobs:
-            raise Bad("methods.FedEraser: it needs every client's updates; set history: all")
-        total = sum(past.weight(t, job.client) for job in jobs)
-        weights = [past.weight(t, job.client) / total for job in jobs]
-        updates = [past.update(t, job.client) for job in jobs]
+        jobs, updates, weights = stored_round(task, past, t)
         if t == touched[0]:
             state = past.before(t)  # holds nothing of the targets, so the stored updates are right
             cost = Cost()

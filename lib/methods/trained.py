@@ -12,7 +12,9 @@ from . import tis
 class Trained:
     """The initial state, the trained state, and stored updates if they were asked for.
 
-    resume: the round from which a method that was interrupted goes on, if it marks its rounds for that.
+    history: None where none was kept (`history: none`); curve: what was measured along training, a dict a round;
+    storage_bytes: size on disk of the whole history; resume: the round from which a method that was interrupted goes
+    on, if it marks its rounds for that.
     """
     init: State
     state: State

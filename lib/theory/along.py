@@ -5,6 +5,7 @@ from functools import partial
 import torch
 
 from ..errors import Bad, nearest
+from ..fl.gradients import loss_gradient
 from ..fl.models import first_layer
 from ..methods import unlearn
 from ..methods.curvature import diagonal
@@ -13,7 +14,7 @@ from ..runs.loop import code_of, described, follow, kept, one_by_one
 from ..runs.progress import progress
 from ..runs.run import go_on, label_of, method_key, train, variant
 from .spectrum import gradient_matrix
-from .time import loss_gap_gradient_norm, loss_gradient, noise_term
+from .time import loss_gap_gradient_norm, noise_term
 
 SAMPLES = 2000      # images of a gradient: enough for its norm, and a bound on memory
 
@@ -22,7 +23,8 @@ def some(task, which, limit=SAMPLES):
     """`(inputs, labels)` of the retain or forget data, or of a fixed random part of it."""
     index = task.indices(which)
     if len(index) > limit:
-        index = index[torch.randperm(len(index), generator=task.rng("some", which))[:limit]]
+        order = torch.randperm(len(index), generator=task.rng("some", which))
+        index = index[order[:limit]]
     return task.inputs(task.x[index], marked=task.marks(index)), task.y[index]
 
 
@@ -32,38 +34,47 @@ def gradient(task, trained, state):
     """Norm of the retain loss's gradient: of all parameters, and of each tensor as `<name>:gradient_norm`."""
     grads = loss_gradient(task.load(state), *some(task, "retain"))
     norms = {f"{name}:gradient_norm": float(g.norm()) for name, g in grads.items()}
-    return {"gradient_norm": math.sqrt(sum(v * v for v in norms.values())), **norms}
+    whole = math.sqrt(sum(v * v for v in norms.values()))
+    return {"gradient_norm": whole, **norms}
 
 
 def distance(task, trained, state):
     """Distance from the trained model: of all parameters, and of those behind the first layer (NoT 4.2, C1)."""
     names = [n for n, _ in task.model.named_parameters()]
-    first = names[first_layer(task.model)].rpartition(".")[0] + "."
+    first, _, _ = names[first_layer(task.model)].rpartition(".")
     moved = {n: float((state[n] - trained.state[n]).double().square().sum()) for n in names}
-    deeper = sum(v for n, v in moved.items() if not n.startswith(first))
+    deeper = sum(v for n, v in moved.items() if not n.startswith(f"{first}."))
     return {"distance_norm": math.sqrt(sum(moved.values())), "deeper_distance_norm": math.sqrt(deeper)}
 
 
 def gap(task, trained, state):
     """Losses, the loss gap and the norm of its gradient, whose largest value is L of NoT eq. 85."""
-    loss = {w: float(losses(predict(task, state, task.indices(w)), task.y[task.indices(w)]).mean())
-            for w in ("retain", "forget")}
+    retain = mean_loss(task, state, "retain")
+    forget = mean_loss(task, state, "forget")
     norm = loss_gap_gradient_norm(task.load(state), *some(task, "retain"), *some(task, "forget"))
-    return {"retain_loss": loss["retain"], "forget_loss": loss["forget"], "gap_gradient_norm": norm,
-            "loss_gap": abs(loss["retain"] - loss["forget"])}
+    return {"retain_loss": retain, "forget_loss": forget, "gap_gradient_norm": norm, "loss_gap": abs(retain - forget)}
+
+
+def mean_loss(task, state, which):
+    """Mean cross-entropy over the retain or forget data."""
+    indices = task.indices(which)
+    return float(losses(predict(task, state, indices), task.y[indices]).mean())
 
 
 def noise(task, trained, state, batches=24):
     """Rate of the noise term A that NoT neglects (eq. 87), from minibatch gradients and the Gauss-Newton diagonal.
 
     A step of all clients at once is one of a batch as large as theirs together."""
-    (x, y), recipe, model = some(task, "retain", 1000), task.recipe, task.load(state)
+    x, y = some(task, "retain", 1000)
+    recipe = task.recipe
+    model = task.load(state)
     size = min(recipe.batch_size * len(task.jobs("retain")), len(x))
-    everything = [torch.arange(sum(p.numel() for p in model.parameters()))]
+    everything = [torch.arange(task.parameters)]
     G = next(gradient_matrix(model, x, y, size, batches, everything, task.rng("noise")))
     h = diagonal(model, x, y, kind="ggn_mc", rng=task.rng("noise", "labels"))
     flat = torch.cat([h[n].flatten() for n, _ in model.named_parameters()]).cpu().numpy()
-    return {"noise_rate": noise_term(G, flat, recipe.lr / (1 - recipe.momentum))}
+    rate = recipe.lr / (1 - recipe.momentum)
+    return {"noise_rate": noise_term(G, flat, rate)}
 
 
 MEASURES = {f.__name__: f for f in (gradient, distance, gap, noise)}

@@ -6,7 +6,8 @@ import torch
 from torch.func import functional_call, jacrev, vmap
 
 from ..errors import Bad
-from .similarity import _evaluating, _known, activations
+from ..fl.gradients import evaluating
+from .similarity import _known, activations
 
 # Activations (NoT Theorem 2, Lemmas 1 and 2)
 
@@ -28,28 +29,35 @@ def lemma1(n, samples, rng):
     """NoT Lemma 1 on Gaussian Y in R^n: {distance, norm, maximum, epsilon}; distance >= maximum - epsilon.
 
     distance E||relu(Y) - relu(-Y)||^2, norm E||Y||^2 (equal: disjoint supports), maximum the corrected right side."""
-    sums = torch.zeros(4, dtype=torch.float64)
+    sums = dict.fromkeys(("distance", "norm", "maximum", "epsilon"), 0.0)
     for Y in _gaussians(n, samples, rng):
         up, down = Y.relu(), (-Y).relu()
         gap = up.square().sum(1) - down.square().sum(1)
-        sums += torch.stack([v.sum() for v in ((up - down).square(), Y.square(), orthant_maximum(up), gap.abs())])
-    return dict(zip(("distance", "norm", "maximum", "epsilon"), (sums / samples).tolist()))
+        sums["distance"] += float((up - down).square().sum())
+        sums["norm"] += float(Y.square().sum())
+        sums["maximum"] += float(orthant_maximum(up).sum())
+        sums["epsilon"] += float(gap.abs().sum())
+    return {name: total / samples for name, total in sums.items()}
 
 
 def lemma2(n, samples, rng):
     """NoT Lemma 2: E||relu(Y1) - relu(Y2)||^2 over 2 E||relu(Y1)||^2 ("ratio", 1 - 1/pi) and over the exact maximum.
 
     The two denominators differ for small n, where all coordinates are often positive."""
-    sums = torch.zeros(3, dtype=torch.float64)
+    distance = twice_norm = maximum = 0.0
     for Y in _gaussians(n, samples, rng):
-        one, two = Y.relu(), torch.randn(Y.shape, generator=rng, dtype=Y.dtype).relu()
-        sums += torch.stack([v.sum() for v in ((one - two).square(), 2 * one.square(), orthant_maximum(one))])
-    return {"ratio": float(sums[0] / sums[1]), "ratio_to_maximum": float(sums[0] / sums[2])}
+        one = Y.relu()
+        two = torch.randn(Y.shape, generator=rng, dtype=Y.dtype).relu()
+        distance += float((one - two).square().sum())
+        twice_norm += float((2 * one.square()).sum())
+        maximum += float(orthant_maximum(one).sum())
+    return {"ratio": distance / twice_norm, "ratio_to_maximum": distance / maximum}
 
 
 def activation_distance(pre_a, pre_b):
     """(E||relu(a) - relu(b)||^2, epsilon = E| ||relu(a)||^2 - ||relu(b)||^2 |) of pre-activations [m, ...], Theorem 2."""
-    a, b = (torch.as_tensor(v).flatten(1).double().relu() for v in (pre_a, pre_b))
+    a = torch.as_tensor(pre_a).flatten(1).double().relu()
+    b = torch.as_tensor(pre_b).flatten(1).double().relu()
     gap = a.square().sum(1) - b.square().sum(1)
     return float((a - b).square().sum(1).mean()), float(gap.abs().mean())
 
@@ -59,13 +67,22 @@ def layer_perturbations(weight, bias, rng):
 
     negate; fresh: Gaussian of the same norm; permute: output units shuffled; orthogonal: a random rotation of the
     outputs. bias may be None; rng: torch.Generator on the CPU."""
-    rows = weight.flatten(1) if bias is None else torch.cat([weight.flatten(1), bias[:, None]], 1)
+    rows = weight.flatten(1)
+    if bias is not None:
+        rows = torch.cat([rows, bias[:, None]], 1)
+    n = len(rows)
     draw = torch.randn(rows.shape, generator=rng).to(rows)
-    turn = torch.linalg.qr(torch.randn(len(rows), len(rows), generator=rng, dtype=torch.float64))[0].to(rows)
-    new = {"negate": -rows, "fresh": draw * (rows.norm() / draw.norm()), "orthogonal": turn @ rows,
-           "permute": rows[torch.randperm(len(rows), generator=rng).to(rows.device)]}
-    split = {name: (r[:, :weight[0].numel()].reshape(weight.shape), r[:, -1]) for name, r in new.items()}
-    return {name: (w, None if bias is None else b) for name, (w, b) in split.items()}
+    square = torch.randn(n, n, generator=rng, dtype=torch.float64)
+    rotation = torch.linalg.qr(square).Q.to(rows)
+    order = torch.randperm(n, generator=rng).to(rows.device)
+    new = {"negate": -rows, "fresh": draw * (rows.norm() / draw.norm()), "orthogonal": rotation @ rows,
+           "permute": rows[order]}
+    inputs = weight[0].numel()
+    out = {}
+    for name, changed in new.items():
+        changed_bias = None if bias is None else changed[:, -1]
+        out[name] = changed[:, :inputs].reshape(weight.shape), changed_bias
+    return out
 
 
 def compare_perturbations(model, layer, x, rng, at=None, state=None):
@@ -74,22 +91,28 @@ def compare_perturbations(model, layer, x, rng, at=None, state=None):
     layer: a module with weight (and bias); at: the module whose output enters the ReLU (None: the layer itself).
     Other perturbations are scaled so that E||relu(Y')||^2 matches the layer's, as the theorem wants: a ReLU layer is
     positively homogeneous. Theorem 2 then says distance(negate) >= distance(p) - epsilon(negate) - epsilon(p)."""
-    at, tensors = at or layer, dict(model.named_parameters()) | (state or {})
+    at = at or layer
+    state = state or {}
+    tensors = {k: v.detach() for k, v in model.named_parameters()} | state
     if f"{layer}.weight" not in tensors:
         raise Bad(f"compare_perturbations: no layer {layer!r} with a weight; choose from {sorted(tensors)}.")
-    weight, bias = tensors[f"{layer}.weight"].detach(), tensors.get(f"{layer}.bias")
+    weight, bias = tensors[f"{layer}.weight"], tensors.get(f"{layer}.bias")
 
     def outputs(changed):
-        return activations(model, x, [at], (state or {}) | changed)[at].double()
+        return activations(model, x, [at], state | changed)[at].double()
 
     before = outputs({})
     norm = float(before.relu().square().sum(1).mean())
     out = {"norm": norm}
-    for name, (w, b) in layer_perturbations(weight, None if bias is None else bias.detach(), rng).items():
-        after = outputs({f"{layer}.weight": w} | ({} if b is None else {f"{layer}.bias": b}))
+    for name, (changed_weight, changed_bias) in layer_perturbations(weight, bias, rng).items():
+        changed = {f"{layer}.weight": changed_weight}
+        if changed_bias is not None:
+            changed[f"{layer}.bias"] = changed_bias
+        after = outputs(changed)
         if name != "negate":
             after = after * math.sqrt(norm / float(after.relu().square().sum(1).mean()))
-        out[name] = dict(zip(("distance", "epsilon"), activation_distance(before, after)))
+        distance, epsilon = activation_distance(before, after)
+        out[name] = {"distance": distance, "epsilon": epsilon}
     return out
 
 
@@ -114,14 +137,18 @@ def tv_units(y, rng, bins=31):
     chooses the set of bins, the other half measures it, so a symmetric unit averages 0 (single values may be < 0)."""
     y = torch.as_tensor(y).detach().flatten(1).double().cpu().numpy()
     y = y[rng.permutation(len(y))]
+    units = y.shape[1]
     edge = np.abs(y).max(0) + 1e-12
     # An odd number of bins, symmetric about 0: those of -y are these in reverse, and exact zeros are their own mirror.
     bins += 1 - bins % 2
     slots = np.minimum(((y / edge + 1) / 2 * bins).astype(int), bins - 1)
-    slots += bins * np.arange(y.shape[1])
-    halves = [np.bincount(part.ravel(), minlength=bins * y.shape[1]).reshape(-1, bins) / len(part)
-              for part in np.array_split(slots, 2)]
-    choose, measure = (h - h[:, ::-1] for h in halves)
+    slots += bins * np.arange(units)
+
+    def asymmetry(part):
+        histogram = np.bincount(part.ravel(), minlength=bins * units).reshape(units, bins) / len(part)
+        return histogram - histogram[:, ::-1]
+
+    choose, measure = map(asymmetry, np.array_split(slots, 2))
     return (measure * (choose > 0)).sum(1)
 
 
@@ -142,7 +169,8 @@ def tv_joint(y, rng, classifier="mlp", components=32):
     values, vectors = np.linalg.eigh(train @ train.T)
     keep = values > 1e-10 * values[-1]
     whiten = (vectors[:, keep] / values[keep])[:, ::-1][:, :components] * math.sqrt(len(train))
-    train, test = train @ (train.T @ whiten), test @ (train.T @ whiten)
+    directions = train.T @ whiten
+    train, test = train @ directions, test @ directions
     make = {"logistic": lambda: LogisticRegression(fit_intercept=False, C=0.1),
             "mlp": lambda: MLPClassifier((64,), alpha=1e-2, learning_rate_init=3e-3, max_iter=300,
                                          early_stopping=True, random_state=int(rng.integers(2**31)))}
@@ -150,7 +178,9 @@ def tv_joint(y, rng, classifier="mlp", components=32):
         raise Bad(f"tv_joint: classifier {classifier!r} is unknown; choose from {sorted(make)}.")
     model = make[classifier]().fit(np.concatenate([train, -train]), np.repeat([1, 0], len(train)))
     # Each held-out input gives the pair (y, -y); pairs, not points, are independent.
-    score = (model.predict(test) == 1) * 1.0 + (model.predict(-test) == 0) - 1.0
+    right = (model.predict(test) == 1).astype(float)
+    mirrored_right = (model.predict(-test) == 0).astype(float)
+    score = right + mirrored_right - 1
     return {"tv": float(score.mean()), "sd": float(score.std() / math.sqrt(len(score)))}
 
 
@@ -165,8 +195,9 @@ def jacobian_norms(model, x, state=None, chunk=8):
         return functional_call(model, p | tensors, (sample[None],))[0]
 
     norms = {n: [] for n in params}
-    with _evaluating(model):
+    with evaluating(model):
         for part in x.split(chunk):
-            for n, J in vmap(jacrev(one), (None, 0))(params, part).items():
-                norms[n].append(J.detach().flatten(1).norm(dim=1))
+            jacobians = vmap(jacrev(one), (None, 0))(params, part)
+            for n, jacobian in jacobians.items():
+                norms[n].append(jacobian.detach().flatten(1).norm(dim=1))
     return {n: torch.cat(v) for n, v in norms.items()}

@@ -1,31 +1,22 @@
 """Similarity of layers: activations and linear CKA (NoT 6.2 and 13.6, Fig. 3 and 7)."""
 import math
-from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch.func import functional_call
 
 from ..errors import Bad
-
-
-@contextmanager
-def _evaluating(model):
-    training = model.training
-    model.eval()
-    try:
-        yield model
-    finally:
-        model.train(training)
+from ..fl.gradients import evaluating
 
 
 def _known(model, state):
-    # functional_call ignores names that it does not know, and the model would silently stay as it is.
-    unknown = set(state or {}) - set(model.state_dict())
+    """The state as a dict; Bad for names that `functional_call` would ignore, leaving the model as it is."""
+    state = dict(state or {})
+    unknown = state.keys() - model.state_dict().keys()
     if unknown:
         raise Bad(f"the state has {min(unknown)!r}, which the model has not; its tensors are "
                   f"{sorted(model.state_dict())}.")
-    return dict(state or {})
+    return state
 
 
 # Similarity of layers (NoT 6.2 and 13.6, Fig. 3 and 7)
@@ -35,7 +26,8 @@ def activations(model, x, layers=None, state=None):
 
     layers: names from model.named_modules() (None: every module without children); state: tensors that replace the
     model's own for this call. A module used several times gives its last output, a tuple its first entry."""
-    modules, state = dict(model.named_modules()), _known(model, state)
+    modules = dict(model.named_modules())
+    state = _known(model, state)
     if layers is None:
         layers = [n for n, m in modules.items() if n and not list(m.children())]
     unknown = [n for n in layers if n not in modules]
@@ -45,13 +37,14 @@ def activations(model, x, layers=None, state=None):
 
     def hook(name):
         def save(module, args, out):
+            first = out[0] if isinstance(out, tuple) else out
             # A copy: a later in-place activation would overwrite what is kept here.
-            found[name] = (out[0] if isinstance(out, tuple) else out).detach().flatten(1).clone()
+            found[name] = first.detach().flatten(1).clone()
         return save
 
     handles = [modules[n].register_forward_hook(hook(n)) for n in layers]
     try:
-        with torch.no_grad(), _evaluating(model):
+        with torch.no_grad(), evaluating(model):
             functional_call(model, state, (x,))
     finally:
         for handle in handles:
@@ -65,17 +58,22 @@ def hsic1(K, L):
     if m < 4 or K.shape != L.shape:
         raise Bad(f"hsic1: two Gram matrices of the same m >= 4 samples are needed, got {list(K.shape)} "
                   f"and {list(L.shape)}; use batches of at least 4.")
-    K, L = K - torch.diag(K.diagonal()), L - torch.diag(L.diagonal())
+    K = K - torch.diag(K.diagonal())
+    L = L - torch.diag(L.diagonal())
     rows_k, rows_l = K.sum(1), L.sum(1)
     middle = rows_k.sum() * rows_l.sum() / ((m - 1) * (m - 2)) - 2 / (m - 2) * rows_k @ rows_l
     return ((K * L).sum() + middle) / (m * (m - 3))
 
 
+def _gram(X):
+    """The Gram matrix of m representations, [m, m]."""
+    X = torch.as_tensor(X).detach().flatten(1).double()
+    X = X - X.mean(0)  # changes nothing in exact arithmetic and keeps digits when features have a large mean
+    return X @ X.T
+
+
 def _hsics(X, Y):
-    X, Y = (torch.as_tensor(v).detach().flatten(1).double() for v in (X, Y))
-    # Centring changes nothing in exact arithmetic and keeps digits when features have a large mean.
-    X, Y = X - X.mean(0), Y - Y.mean(0)
-    K, L = X @ X.T, Y @ Y.T
+    K, L = _gram(X), _gram(Y)
     return np.array([float(hsic1(K, L)), float(hsic1(K, K)), float(hsic1(L, L))])
 
 
@@ -89,7 +87,10 @@ def cka(batches):
 
     batches: iterable of (X [m, p1], Y [m, p2]), m >= 4 each; float64, memory O(m^2). May be slightly negative for
     unrelated features; nan where one of them does not vary."""
-    return _ratio(sum((_hsics(X, Y) for X, Y in batches), np.zeros(3)))
+    sums = np.zeros(3)
+    for X, Y in batches:
+        sums = sums + _hsics(X, Y)
+    return _ratio(sums)
 
 
 def cka_profile(model_a, model_b, x, layers=None, batch=256):
@@ -97,7 +98,8 @@ def cka_profile(model_a, model_b, x, layers=None, batch=256):
 
     model_a, model_b: a module, or a pair (module, state) so that one module can serve both sides. A last batch of
     fewer than 4 samples is left out."""
-    (a, state_a), (b, state_b) = (m if isinstance(m, tuple) else (m, None) for m in (model_a, model_b))
+    a, state_a = model_a if isinstance(model_a, tuple) else (model_a, None)
+    b, state_b = model_b if isinstance(model_b, tuple) else (model_b, None)
     if a is b and state_a is None and state_b is None:
         raise Bad("cka_profile: both sides are the same module, so every value would be 1; "
                   "give pairs (module, state) or build a second module.")
@@ -105,8 +107,10 @@ def cka_profile(model_a, model_b, x, layers=None, batch=256):
         raise Bad("cka_profile: no batch has 4 samples; give more inputs or a larger batch.")
     sums = {}
     for part in x.split(batch):
-        if len(part) >= 4:
-            left, right = activations(a, part, layers, state_a), activations(b, part, layers, state_b)
-            for name in left:
-                sums[name] = sums.get(name, 0) + _hsics(left[name], right[name])
+        if len(part) < 4:
+            continue
+        left = activations(a, part, layers, state_a)
+        right = activations(b, part, layers, state_b)
+        for name in left:
+            sums[name] = sums.get(name, 0) + _hsics(left[name], right[name])
     return {name: _ratio(value) for name, value in sums.items()}

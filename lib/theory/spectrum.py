@@ -1,9 +1,9 @@
 """The spectrum of the gradient noise: sampled gradients, El Karoui's estimator, spectral content (NoT 13.8, Fig. 8)."""
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from ..errors import Bad
+from ..fl.gradients import batch_gradient, trainable
 
 
 def index_sets(model, size, count, rng, layers=None):
@@ -11,12 +11,14 @@ def index_sets(model, size, count, rng, layers=None):
 
     Positions count trainable entries in `named_parameters` order. `layers`: name prefixes to draw from (None: all).
     rng: torch.Generator on the CPU. Returns a list of `count` sorted LongTensors of `size` (or all, if fewer)."""
-    start, pool = 0, []
-    for name, p in model.named_parameters():
-        if p.requires_grad:
-            if layers is None or any(name == layer or name.startswith(layer + ".") for layer in layers):
-                pool.append(torch.arange(start, start + p.numel()))
-            start += p.numel()
+    prefixes = None if layers is None else tuple(f"{layer}." for layer in layers)
+    start = 0
+    pool = []
+    for name, p in trainable(model).items():
+        end = start + p.numel()
+        if prefixes is None or f"{name}.".startswith(prefixes):
+            pool.append(torch.arange(start, end))
+        start = end
     if not pool:
         raise Bad(f"index_sets: no trainable parameter lies under layers={list(layers or [])}; "
                   "take names from model.named_parameters().")
@@ -32,20 +34,15 @@ def gradient_matrix(model, x, y, batch_size, batches, index_sets, rng):
     Returns an iterator over float32 arrays [batches, |K_j|], one for each index set."""
     if not 1 <= batch_size <= len(x):
         raise Bad(f"gradient_matrix: batch_size {batch_size} does not fit a pool of {len(x)} samples.")
-    params = [p for p in model.parameters() if p.requires_grad]
     # Only positions that some set asks for are kept: sets overlap, and a large net does not fit `batches` times.
     union, where = torch.unique(torch.cat(list(index_sets)), return_inverse=True)
     where = where.split([len(k) for k in index_sets])
     rows = np.empty((batches, len(union)), np.float32)
-    training = model.training
-    model.eval()
-    try:
-        for row in rows:
-            pick = torch.randperm(len(x), generator=rng)[:batch_size].to(x.device)
-            grads = torch.autograd.grad(F.cross_entropy(model(x[pick]), y[pick]), params)
-            row[:] = torch.cat([g.flatten() for g in grads])[union.to(x.device)].cpu().numpy()
-    finally:
-        model.train(training)
+    for row in rows:
+        pick = torch.randperm(len(x), generator=rng)[:batch_size].to(x.device)
+        gradient = batch_gradient(model, x[pick], y[pick])
+        flat = torch.cat([g.flatten() for g in gradient.values()])
+        row[:] = flat[union.to(x.device)].cpu().numpy()
     return (rows[:, k.numpy()] for k in where)
 
 
@@ -58,16 +55,20 @@ def sample_eigenvalues(G):
     if b < 2:
         raise Bad(f"sample_eigenvalues: a covariance needs at least 2 gradients, got {b}.")
     G = G - G.mean(0)
-    values = np.linalg.eigvalsh((G @ G.T if b < q else G.T @ G) / (b - 1))[::-1]
+    smaller = G @ G.T if b < q else G.T @ G
+    values = np.linalg.eigvalsh(smaller / (b - 1))[::-1]
+    rank = min(b - 1, q)
     out = np.zeros(q)
-    out[:min(b - 1, q)] = values[:min(b - 1, q)].clip(0)
+    out[:rank] = values[:rank].clip(0)
     return out
 
 
 def _companion(z, values, c):
     """Stieltjes transform of the companion matrix and its derivative at each z (values: all q eigenvalues)."""
     r = 1 / (values - z[:, None])
-    return c * r.mean(1) - (1 - c) / z, c * (r * r).mean(1) + (1 - c) / z**2
+    transform = c * r.mean(1) - (1 - c) / z
+    derivative = c * (r * r).mean(1) + (1 - c) / z**2
+    return transform, derivative
 
 
 def _invert(v, values, c):
@@ -78,7 +79,8 @@ def _invert(v, values, c):
     for _ in range(60):
         mid = (low + high) / 2
         above = _companion(-np.exp(mid), values, c)[0] > v.real
-        low, high = np.where(above, mid, low), np.where(above, high, mid)
+        low = np.where(above, mid, low)
+        high = np.where(above, high, mid)
     z = -np.exp((low + high) / 2)
     z = z + 1j * v.imag / _companion(z, values, c)[1]
     for _ in range(30):
@@ -109,18 +111,24 @@ def el_karoui(eigenvalues, n, q, keep_trace=False):
     atoms = np.concatenate([np.linspace(floor, 1, 401), np.geomspace(max(floor, 1e-5), 1, 200)])
     atoms = np.unique(np.append(atoms, 0.0))         # 0: directions in which no gradient varies
     # Marchenko-Pastur: 1/v + z = c * integral of t / (1 + t v) dH(t), for every (z, v) of the grid.
-    kernel, target = c * atoms / (1 + np.outer(v, atoms)), 1 / v + z
-    kernel, target = np.vstack([kernel.real, kernel.imag]), np.concatenate([target.real, target.imag])
+    kernel = c * atoms / (1 + np.outer(v, atoms))
+    target = 1 / v + z
+    kernel = np.vstack([kernel.real, kernel.imag])
+    target = np.concatenate([target.real, target.imag])
+    # Unknown: the weights of the atoms and, last, the largest deviation, which is made as small as possible.
     bound = np.ones((len(target), 1))
-    equal, right = [np.append(np.ones(len(atoms)), 0)], [1.0]
+    objective = np.append(np.zeros(len(atoms)), 1)
+    inequalities = np.block([[kernel, -bound], [-kernel, -bound]]), np.concatenate([target, -target])
+    equal = [np.append(np.ones(len(atoms)), 0)]
+    right = [1.0]
     if keep_trace:
-        equal, right = equal + [np.append(atoms, 0)], right + [values.mean()]
-    program = (np.append(np.zeros(len(atoms)), 1), np.block([[kernel, -bound], [-kernel, -bound]]),
-               np.concatenate([target, -target]), np.array(equal), right)
+        equal.append(np.append(atoms, 0))
+        right.append(values.mean())
+    program = objective, *inequalities, np.array(equal), right
     # Neighbouring atoms are all but parallel columns; the solver sometimes gives up at the tightest tolerance.
     for method, tolerance in (("highs-ds", 1e-10), ("highs-ipm", 1e-10), ("highs-ds", 1e-9), ("highs-ds", 1e-7)):
-        result = linprog(*program, method=method, options={"primal_feasibility_tolerance": tolerance,
-                                                           "dual_feasibility_tolerance": tolerance})
+        options = {"primal_feasibility_tolerance": tolerance, "dual_feasibility_tolerance": tolerance}
+        result = linprog(*program, method=method, options=options)
         if result.success:
             break
     else:
@@ -132,7 +140,8 @@ def el_karoui(eigenvalues, n, q, keep_trace=False):
 
 def _curve(atoms, weights):
     order = np.argsort(atoms)[::-1]
-    atoms, weights = np.asarray(atoms, float)[order], np.asarray(weights, float)[order]
+    atoms = np.asarray(atoms, float)[order]
+    weights = np.asarray(weights, float)[order]
     keep = (atoms > 0) & (weights > 0)
     x = np.append(0, np.cumsum(weights[keep]) / weights.sum())
     y = np.append(0, np.cumsum(weights[keep] * atoms[keep]))

@@ -59,21 +59,37 @@ def finished(task, store, name):
 
 def layers_of(model):
     """{module: short name} of the places where representations are read, in the order of the net."""
-    out, seen = {}, {"Conv2d": 0, "Linear": 0}
-    if not isinstance(model, nn.Sequential):
-        blocks = [n for n, m in model.named_modules() if type(m).__name__ in ("EncoderBlock", "BasicBlock")]
-        names = [n for n in ("conv_proj", "conv1") if hasattr(model, n)] + blocks
-        head = [n for n, m in model.named_modules() if isinstance(m, nn.Linear)][-1]
-        return {n: n if n in ("conv1",) else "patches" if n == "conv_proj" else f"block {i}"
-                for i, n in enumerate(names)} | {head: "head"}
-    for name, m in model.named_modules():
-        kind = type(m).__name__
-        if kind in seen:
-            seen[kind] += 1
-            out[name] = f"conv{seen[kind]}" if kind == "Conv2d" else "head"
+    return chain_layers(model) if isinstance(model, nn.Sequential) else block_layers(model)
+
+
+def chain_layers(model):
+    """`layers_of` a plain chain: convolutions, what follows them, and the head."""
+    out = {}
+    convolutions = 0
+    for name, module in model.named_modules():
+        kind = type(module).__name__
+        if kind == "Conv2d":
+            convolutions += 1
+            out[name] = f"conv{convolutions}"
+        elif kind == "Linear":
+            out[name] = "head"
         elif kind in ("ReLU", "Tanh", "GELU"):
-            out[name] = f"{kind.lower()}{seen['Conv2d']}"
+            out[name] = f"{kind.lower()}{convolutions}"
     return out
+
+
+def block_layers(model):
+    """`layers_of` a ResNet or a ViT: the first layer, the blocks behind it, and the head."""
+    out = {}
+    if hasattr(model, "conv_proj"):
+        out["conv_proj"] = "patches"
+    if hasattr(model, "conv1"):
+        out["conv1"] = "conv1"
+    for name, module in model.named_modules():
+        if type(module).__name__ in ("EncoderBlock", "BasicBlock"):
+            out[name] = f"block {len(out)}"
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    return out | {linear[-1]: "head"}
 
 
 def first_names(model):
@@ -86,8 +102,9 @@ def first_names(model):
 
 def both_signs(task, state):
     """The trained first layer, as it is and negated, below the same fresh layers (NR of NoT 6.2)."""
-    fresh, (_, names) = task.init("above"), first_names(task.model)
-    return [{k: sign * state[k] if k in names else v for k, v in fresh.items()} for sign in (1, -1)]
+    fresh = task.init("above")
+    _, names = first_names(task.model)
+    return [fresh | {name: sign * state[name] for name in names} for sign in (1, -1)]
 
 
 @study
@@ -140,31 +157,50 @@ def bound(task, store):
 @study
 def spectra(task, store):
     """Spectral content of the gradient noise right after negation and at two fresh starts (NoT 13.8, Fig. 8)."""
-    s, blocks = task.settings, [n for n in layers_of(task.model) if "." in n or n == "layer1.0"]
+    s = task.settings
     x, y = some(task, "retain", 10**6)
-    states = {"NoT": finished(task, store, "NoT")["entry"].tensors("start"), "Retrain": task.init("retain"),
-              "Retrain fresh": task.init("again")}
-    sets = index_sets(task.model, s["spectral_entries"], s["spectral_sets"], task.rng("sets"),
-                      blocks[:1] if s["spectral_layers"] == "first_block" and blocks else None)
-    for who, state in states.items():
-        grads = gradient_matrix(task.load(state), x, y, min(s["spectral_batch"], len(x)), s["spectral_samples"], sets,
-                                task.rng("spectra"))
-        found = {"raw": [], "corrected": []}
-        for G in grads:
-            values = sample_eigenvalues(G)
-            if not values.any():        # nothing comes through the head of a fresh ViT, which is zero
-                continue
+    batch = min(s["spectral_batch"], len(x))
+    layers = first_block(task) if s["spectral_layers"] == "first_block" else None
+    sets = index_sets(task.model, s["spectral_entries"], s["spectral_sets"], task.rng("sets"), layers)
+    starts = [("NoT", {}, finished(task, store, "NoT")["entry"].tensors("start")),
+              ("Retrain", {}, task.init("retain")),
+              ("Retrain", {"init": "fresh"}, task.init("again"))]
+    for method, variant, state in starts:
+        matrices = gradient_matrix(task.load(state), x, y, batch, s["spectral_samples"], sets, task.rng("spectra"))
+        for kind, spectra_found in estimated(matrices).items():
+            yield from content_rows(method, {"spectrum": kind} | variant, spectra_found)
+
+
+def first_block(task):
+    """The first block of a ResNet or ViT, in a list; None where the net has no blocks."""
+    blocks = [name for name in layers_of(task.model) if "." in name]
+    return blocks[:1] or None
+
+
+def estimated(matrices):
+    """{kind: [(eigenvalues, weights)]} of gradient matrices, as sampled and corrected; those without variation left out.
+
+    Nothing comes through the head of a fresh ViT, which is zero."""
+    found = {"raw": [], "corrected": []}
+    for gradients in matrices:
+        values = sample_eigenvalues(gradients)
+        if values.any():
+            samples, size = gradients.shape
             found["raw"].append((values, np.ones(len(values))))
-            found["corrected"].append(el_karoui(values, len(G) - 1, G.shape[1]))
-        name, _, other = who.partition(" ")
-        for kind, estimates in found.items() if found["raw"] else ():
-            base = {"spectrum": kind} | ({"init": other} if other else {})
-            psi = np.mean([content(*one, ALPHAS) for one in estimates], axis=0)
-            yield from ({"method": name, "variant": base | {"at": round(float(a), 2)}, "metric": "psi", "value": p}
-                        for a, p in zip(ALPHAS, psi))
-            for beta in (0.95, 0.99):
-                mean = np.mean([alpha_at(*one, beta) for one in estimates])
-                yield {"method": name, "variant": base | {"beta": beta}, "metric": "alpha", "value": float(mean)}
+            found["corrected"].append(el_karoui(values, samples - 1, size))
+    return found
+
+
+def content_rows(method, variant, estimates):
+    """Rows of the mean spectral content, and of the fraction of eigenvalues that holds 95 and 99 percent of the trace."""
+    if not estimates:
+        return
+    psi = np.mean([content(*one, ALPHAS) for one in estimates], axis=0)
+    for alpha, value in zip(ALPHAS, psi, strict=True):
+        yield {"method": method, "variant": variant | {"at": round(float(alpha), 2)}, "metric": "psi", "value": value}
+    for beta in (0.95, 0.99):
+        mean = np.mean([alpha_at(*one, beta) for one in estimates])
+        yield {"method": method, "variant": variant | {"beta": beta}, "metric": "alpha", "value": float(mean)}
 
 
 @study
@@ -172,48 +208,60 @@ def perturbed_activations(task, store):
     """Theorem 2 on the trained first layer: how far norm-matched changes move what leaves the ReLU, at most 1."""
     if task.settings["activation"] != "relu" or not isinstance(task.model, nn.Sequential):
         return
-    state, (layer, _) = train(task, store).state, first_names(task.model)
-    normed = isinstance(task.model[1], nn.GroupNorm)
-    got = compare_perturbations(task.load(state), layer, task.inputs(task.x_test[:1000]), task.rng("theorem 2"),
-                                       "1" if normed else layer, state)
-    most = 2 * got.pop("norm")
-    for name, pair in got.items():
-        yield from ({"method": "NoT", "variant": {"change": name}, "metric": f"{k}_ratio", "value": v / most}
-                    for k, v in pair.items())
+    state = train(task, store).state
+    x = task.inputs(task.x_test[:1000])
+    layer, _ = first_names(task.model)
+    before_relu = "1" if isinstance(task.model[1], nn.GroupNorm) else layer
+    found = compare_perturbations(task.load(state), layer, x, task.rng("theorem 2"), before_relu, state)
+    most = 2 * found.pop("norm")
+    for name, pair in found.items():
+        for metric, value in pair.items():
+            yield {"method": "NoT", "variant": {"change": name}, "metric": f"{metric}_ratio", "value": value / most}
 
 
 @study
 def variation(task, store):
     """Theorem 3: TV between Y and -Y of the first layer, per unit and joint, trained and fresh at several widths."""
-    module, names = first_names(task.model)
     if not isinstance(task.model, nn.Sequential):
         return
-    state, x = train(task, store).state, task.inputs(task.x_test[:1000])
-    layer, outputs = task.model.get_submodule(module), {}
-    outputs["trained", layer.out_channels] = activations(task.load(state), x, [module])[module]
+    state = train(task, store).state
+    x = task.inputs(task.x_test[:1000])
+    module, _ = first_names(task.model)
+    layer = task.model.get_submodule(module)
+    outputs = {("trained", layer.out_channels): activations(task.load(state), x, [module])[module]}
     for width in (4, 16, 64):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(task.rng("width", width).initial_seed() % 2**63)
-            fresh = nn.Conv2d(layer.in_channels, width, layer.kernel_size, layer.stride, layer.padding,
-                              bias=False)     # a bias alone would tell Y from -Y
-        with torch.no_grad():
-            outputs["fresh", width] = fresh.to(x)(x).flatten(1)
+        outputs["fresh", width] = fresh_outputs(task, layer, width, x)
     for (kind, width), y in outputs.items():
         rng = np.random.default_rng(task.rng("tv", kind, width).initial_seed() % 2**63)
-        joint = {c: tv_joint(y, rng, c) for c in ("mlp", "logistic")}
-        values = {"unit": float(np.mean(tv_units(y, rng))), "joint": max(j["tv"] for j in joint.values())}
-        yield from ({"method": "NoT", "variant": {"layer": kind, "width": width, "kind": k}, "metric": "tv",
-                     "value": v} for k, v in values.items())
+        joint = [tv_joint(y, rng, classifier)["tv"] for classifier in ("mlp", "logistic")]
+        unit = float(np.mean(tv_units(y, rng)))
+        for how, value in (("unit", unit), ("joint", max(joint))):
+            yield {"method": "NoT", "variant": {"layer": kind, "width": width, "kind": how}, "metric": "tv",
+                   "value": value}
+
+
+@torch.no_grad()
+def fresh_outputs(task, layer, width, x):
+    """What a fresh convolution like `layer` but with `width` channels gives for x, [m, p]."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(task.rng("width", width).initial_seed() % 2**63)
+        fresh = nn.Conv2d(layer.in_channels, width, layer.kernel_size, layer.stride, layer.padding,
+                          bias=False)     # a bias alone would tell Y from -Y
+    return fresh.to(x)(x).flatten(1)
 
 
 @study
 def jacobians(task, store):
     """Theorem 3, C2: norm of d output / d tensor after negating weight and bias, over that before; quantiles."""
-    state, x = train(task, store).state, task.inputs(task.x_test[:64])
-    model, (_, names) = task.load(state), first_names(task.model)
-    before, after = (jacobian_norms(model, x, s) for s in (None, {n: -state[n] for n in names}))
+    state = train(task, store).state
+    x = task.inputs(task.x_test[:64])
+    model = task.load(state)
+    _, names = first_names(task.model)
+    before = jacobian_norms(model, x)
+    after = jacobian_norms(model, x, {name: -state[name] for name in names})
     for place, n in enumerate(before):
+        ratio = after[n] / before[n].clamp(min=1e-30)
         for q in (0.1, 0.5, 0.9):
-            value = float((after[n] / before[n].clamp(min=1e-30)).quantile(q))
+            value = float(ratio.quantile(q))
             yield {"method": "NoT", "variant": {"tensor": n, "place": place, "quantile": q},
                    "metric": "jacobian_ratio", "value": value}

@@ -3,9 +3,8 @@ import math
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
-from .similarity import _evaluating
+from ..fl.gradients import loss_gradient
 
 # Unlearning time (NoT Theorem 1 and 5, 13.1, Table 3)
 
@@ -16,11 +15,15 @@ def unlearning_time(delta_ret, delta_0, L, loss_0, loss_best, A=0.0, noise=0.0):
     delta_ret, delta_0: target and initial loss gap; L: Lipschitz constant of the gap; loss_0, loss_best: initial and
     best retain loss; A: the noise term of eq. 9. `noise` corrects the theorem: the proof drops the martingale part of
     theta, whose root mean square is sqrt(noise), noise = integral of E Tr Sigma^2 ds; 0 gives the printed bound."""
-    distance = max(abs(delta_ret - delta_0) / L - math.sqrt(noise), 0.0) if L > 0 else math.inf
-    room = abs(loss_0 - loss_best) + A
     if delta_ret == delta_0:
         return 0.0
-    return distance**2 / room if room > 0 else math.inf if distance > 0 else 0.0
+    distance = math.inf
+    if L > 0:
+        distance = max(abs(delta_ret - delta_0) / L - math.sqrt(noise), 0.0)
+    room = abs(loss_0 - loss_best) + A
+    if room > 0:
+        return distance**2 / room
+    return math.inf if distance > 0 else 0.0
 
 
 def flow_steps(time, lr, momentum=0.0):
@@ -28,23 +31,14 @@ def flow_steps(time, lr, momentum=0.0):
     return time * (1 - momentum) / lr
 
 
-def loss_gradient(model, x, y, batch=512):
-    """{parameter: gradient of the mean cross-entropy over all of x, y}; evaluation mode, the model is unchanged."""
-    names, params = zip(*[(n, p) for n, p in model.named_parameters() if p.requires_grad])
-    total = [torch.zeros_like(p) for p in params]
-    with _evaluating(model):
-        for xb, yb in zip(x.split(batch), y.split(batch)):
-            grads = torch.autograd.grad(F.cross_entropy(model(xb), yb, reduction="sum"), params)
-            total = [t + g / len(x) for t, g in zip(total, grads)]
-    return dict(zip(names, total))
-
-
 def loss_gap_gradient_norm(model, x_r, y_r, x_u, y_u, batch=512):
     """Norm of the gradient of the loss gap delta = |L_r - L_u| over the full data (NoT eq. 85).
 
     Its largest value over the checkpoints of one fine-tuning path estimates L, from below."""
-    retain, forget = loss_gradient(model, x_r, y_r, batch), loss_gradient(model, x_u, y_u, batch)
-    return math.sqrt(sum(float((retain[n] - forget[n]).double().square().sum()) for n in retain))
+    retain = loss_gradient(model, x_r, y_r, batch)
+    forget = loss_gradient(model, x_u, y_u, batch)
+    squares = [float((retain[n] - forget[n]).double().square().sum()) for n in retain]
+    return math.sqrt(sum(squares))
 
 
 def noise_term(gradients, curvature, lr):
@@ -62,16 +56,20 @@ def gradient_flow(loss_r, loss_u, start, dt, steps, L=None):
 
     loss_r, loss_u: scalar functions of a float64 tensor; L: the Lipschitz constant of the gap (None: the largest
     gradient along the path). Returns a dict of arrays: time, loss, delta, gradient (norm of the gap's), bound."""
-    theta, rows = torch.as_tensor(start, dtype=torch.float64), []
+    theta = torch.as_tensor(start, dtype=torch.float64)
+    rows = []
     for _ in range(steps + 1):
         theta = theta.detach().requires_grad_()
-        retain, forget = loss_r(theta), loss_u(theta)
+        retain = loss_r(theta)
+        forget = loss_u(theta)
         g_r, = torch.autograd.grad(retain, theta)
         g_u, = torch.autograd.grad(forget, theta)
-        rows.append((float(retain.detach()), float((retain - forget).detach().abs()), float((g_r - g_u).norm())))
+        gap = (retain - forget).detach().abs()
+        rows.append((float(retain.detach()), float(gap), float((g_r - g_u).norm())))
         theta = theta - dt * g_r
     loss, delta, gradient = np.array(rows).T
-    L = gradient.max() if L is None else L
+    if L is None:
+        L = gradient.max()
     bound = [unlearning_time(d, delta[0], L, loss[0], v) for d, v in zip(delta, loss)]
     return {"time": dt * np.arange(steps + 1), "loss": loss, "delta": delta, "gradient": gradient,
             "bound": np.array(bound)}
@@ -82,10 +80,15 @@ def noisy_counterexample(rng, time=1.0, sigma=1.0, scale=0.01, paths=20_000, ste
 
     The gap is |x| (L = 1), which noise moves while L_r hardly falls. rng: numpy Generator. Returns the elapsed time,
     the printed bound (above it), the corrected bound (below it), its parts."""
-    x, a, dt = np.zeros(paths), 0.0, time / steps
+    x = np.zeros(paths)
+    a = 0.0
+    dt = time / steps
     for _ in range(steps):
         a += dt / 2 * sigma**2 * scale * float(((1 + x * x)**-1.5).mean())
-        x = x - dt * scale * x / np.sqrt(1 + x * x) + sigma * math.sqrt(dt) * rng.standard_normal(paths)
-    loss, gap = scale * float((np.sqrt(1 + x * x) - 1).mean()), math.sqrt((x * x).mean())
-    return {"time": time, "bound": unlearning_time(gap, 0, 1, 0, loss, a), "loss": loss, "A": a, "gap": gap,
-            "corrected": unlearning_time(gap, 0, 1, 0, loss, a, noise=sigma**2 * time)}
+        drift = dt * scale * x / np.sqrt(1 + x * x)
+        x = x - drift + sigma * math.sqrt(dt) * rng.standard_normal(paths)
+    loss = scale * float((np.sqrt(1 + x * x) - 1).mean())
+    gap = math.sqrt((x * x).mean())
+    printed = unlearning_time(gap, 0, 1, 0, loss, a)
+    corrected = unlearning_time(gap, 0, 1, 0, loss, a, noise=sigma**2 * time)
+    return {"time": time, "bound": printed, "loss": loss, "A": a, "gap": gap, "corrected": corrected}
