@@ -23,7 +23,9 @@ _HOME = {
     "metrics.tis": "measure measure_all relative attack_nn attack_logistic target_classes headline best "
                    "at_level",
     "report.ablations": "labelled race strength tensors growth",
+    "report.backdoor": "triggered_images asleep",
     "report.claims": "claim judge show_claims save_claims merge_claims",
+    "report.claims.tis_reset": "leads",
     "report.figures": "curves training_curves versus_retrain gap_bars tradeoff lines",
     "report.numbers": "number",
     "report.papers": "paper_table compare",
@@ -33,16 +35,18 @@ _HOME = {
     "report.summary": "summary cost_ratio differences gap_over by_seed each_run pick "
                       "rounds_to_retrain",
     "report.tables": "show show_access",
-    "report.theory": "study_table bound_table normalised profiles flows contents recovered "
+    "report.theory": "study_table bound_table alikeness normalised profiles flows contents recovered "
                      "activations_moved variations",
     "runs.code": "code_hash",
     "runs.needs": "access_table derive_needs",
+    "runs.probes": "negated_again",
     "runs.progress": "progress",
     "runs.run": "open_store tasks train run run_all described environment",
     "runs.store": "Store",
     "runs.sweep": "anatomy curvatures flatness sweep_all",
     "settings": "KEYS check complete",
     "theory.along": "MEASURES trace trace_all",
+    "theory.equation25": "equation25",
     "theory.information": "fisher_information fisher_information_mc",
     "theory.lemmas": "toy_flows lemma_numbers estimator_check",
     "theory.similarity": "cka_profile",

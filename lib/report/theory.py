@@ -7,6 +7,7 @@ from ..words import REFERENCE
 from .rows import option
 from .rows import rows as to_table
 from .style import COLORS, GOAL, bare, color, grid, legend, line, note, proxy
+from .summary import pick
 
 UNITS = {"cka": "ratio", "cka_normalised": "ratio", "psi": "ratio", "alpha": "ratio", "tv": "ratio", "t_steps": "steps",
          "noise_rate": "nats/time", "noise_A": "nats", "room": "nats"}
@@ -24,6 +25,15 @@ def bound_table(table):
     part = table[table["metric"].isin(names)]
     wide = part.pivot_table(index=["setting", "method"], columns="metric", values="value")
     return wide[list(names)].rename(columns=names)
+
+
+def alikeness(study):
+    """Mean CKA over layers: recovered models to Retrain, and the same fresh layers on the trained first layer against
+    its negative and against a fresh one; one row a setting, mean of seeds."""
+    pairs = pick(study, "cka", to="Retrain").groupby(["setting", "method"]).mean().unstack()
+    signs = pick(study, "cka", method="NR").groupby(["setting", "to"]).mean().unstack()
+    return pairs.rename(columns="{} to Retrain".format).assign(**{
+        "negated below fresh layers, to not negated": signs["NR"], "fresh first layer, to trained": signs["fresh"]})
 
 
 # ---------------------------------------------------------------- theory
