@@ -72,6 +72,7 @@ from .metrics.tis import (
 from .runs.code import code_hash as code_hash
 from .runs.loop import described as described, environment as environment
 from .runs.needs import access_table as access_table, derive_needs as derive_needs
+from .runs.probes import negated_again as negated_again
 from .runs.progress import progress as progress
 from .runs.run import (
     curvatures as curvatures,
@@ -87,6 +88,7 @@ from .runs.sweep import anatomy as anatomy, flatness as flatness, sweep_all as s
 # the two papers' theory
 from .theory.along import MEASURES as MEASURES, trace as trace, trace_all as trace_all
 from .theory.information import (
+    equation25 as equation25,
     fisher_information as fisher_information,
     fisher_information_mc as fisher_information_mc,
 )
@@ -112,6 +114,7 @@ from .report.ablations import (
     strength as strength,
     tensors as tensors,
 )
+from .report.backdoor import asleep as asleep, triggered_images as triggered_images
 from .report.claims import (
     claim as claim,
     judge as judge,
@@ -119,6 +122,7 @@ from .report.claims import (
     save_claims as save_claims,
     show_claims as show_claims,
 )
+from .report.claims.tis_reset import leads as leads
 from .report.figures import (
     curves as curves,
     gap_bars as gap_bars,
@@ -151,6 +155,7 @@ from .report.summary import (
 from .report.tables import show as show, show_access as show_access
 from .report.theory import (
     activations_moved as activations_moved,
+    alikeness as alikeness,
     bound_table as bound_table,
     contents as contents,
     flows as flows,

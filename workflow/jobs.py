@@ -35,12 +35,17 @@ def cells(path, *tags):
 
 
 def parameters(path):
-    """The names assigned in the notebook's parameters cell."""
+    """The names assigned in the notebook's parameters cell, without those that others there are made of.
+
+    A value comes in after the cell has run: a new `base` would change none of the settings made from the old one.
+    """
     sources = [s for _, s in cells(path, "parameters")]
     if len(sources) != 1:
         raise Bad(f"{Path(path).name}: has {len(sources)} cells tagged parameters; it needs exactly one")
-    return [t.id for a in ast.parse(sources[0]).body if isinstance(a, ast.Assign) for t in a.targets
-            if isinstance(t, ast.Name)]
+    tree = ast.parse(sources[0])
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+    assigned = [t.id for a in tree.body if isinstance(a, ast.Assign) for t in a.targets if isinstance(t, ast.Name)]
+    return [name for name in assigned if name not in used]
 
 
 def accepts(path, values):

@@ -7,6 +7,7 @@ from ..words import METHODS, REFERENCE
 from .figures import dots, draw_band
 from .rows import rows, with_options
 from .style import GOAL, bare, color, grid, legend, looks, note, proxy
+from .summary import pick
 
 BOUND = {"t_unlearn": "least time", "t_steps": "least steps", "used_ratio": "least time / time used",
          "loss_gap": "gap at the start", "gap_gradient_norm": "L", "room": "room", "noise_A": "noise A"}
@@ -34,6 +35,15 @@ def bound_table(table):
     part = table[table["metric"].isin(BOUND)]
     wide = part.pivot_table(index=["setting", "method"], columns="metric", values="value")
     return wide[list(BOUND)].rename(columns=BOUND)
+
+
+def alikeness(study):
+    """Mean CKA over layers: recovered models to Retrain, and the same fresh layers on the trained first layer against
+    its negative and against a fresh one; one row a setting, mean of seeds."""
+    pairs = pick(study, "cka", to="Retrain").groupby(["setting", "method"]).mean().unstack()
+    signs = pick(study, "cka", method="NR").groupby(["setting", "to"]).mean().unstack()
+    return pairs.rename(columns="{} to Retrain".format).assign(**{
+        "negated below fresh layers, to not negated": signs["NR"], "fresh first layer, to trained": signs["fresh"]})
 
 
 # ---------------------------------------------------------------- figures

@@ -2,6 +2,10 @@
 import math
 
 import numpy as np
+import pandas as pd
+
+from ..fl.gradients import loss_gradient
+from ..runs.run import train
 
 
 def fisher_information(h, h_prime, C=1.0, shift=None):
@@ -32,3 +36,28 @@ def fisher_information_mc(h, h_prime, C, n, rng, shift=None, step=1e-4):
     score = (log_density(step) - log_density(-step)) / (2 * step)
     squared = score**2
     return float(squared.mean()), float(squared.std() / math.sqrt(n))
+
+
+def equation25(task, store, samples=20_000, scales=(0.01, 0.1, 1.0)):
+    """Fisher information about the target in the first convolution: rows {mean, C, closed form, Monte Carlo, error}.
+
+    With a fixed mean, as in the paper, and with a mean that moves by -(N_T/N) g / h, as it does at a minimum.
+    """
+    trained = train(task, store)
+    first = next(name for name, p in task.model.named_parameters() if p.dim() == 4)
+    curvature, _ = trained.curvature(task)
+    everyone, targets = (curvature[who][first].flatten().numpy() for who in ("all", "forget"))
+    forget = task.indices("forget")
+    share = len(forget) / len(task.indices("full"))
+    gradient = loss_gradient(task.load(trained.state), task.inputs(task.x[forget]), task.y[forget])[first]
+    alive = everyone > 0
+    h = everyone[alive]
+    target = share * targets[alive]
+    moves = -share * gradient.flatten().numpy()[alive] / h
+    rows = []
+    for mean, shift in (("fixed", None), ("moves", moves)):
+        for scale in scales:
+            drawn, error = fisher_information_mc(h, target, scale, samples, np.random.default_rng(0), shift)
+            rows.append({"mean": mean, "C": scale, "closed form": fisher_information(h, target, scale, shift),
+                         "Monte Carlo": drawn, "error": error})
+    return pd.DataFrame(rows)

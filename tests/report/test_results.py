@@ -149,6 +149,14 @@ def test_gap_of_means_uses_retrain_of_the_same_seeds(two_seeds):
     assert value(s, method="NoT", metric="avg_gap_of_means") == 1.0  # with seed 1's Retrain in the mean: 2.75
 
 
+def test_the_gap_over_the_papers_metrics_is_the_papers_gap(two_seeds):
+    ours, theirs = summary.gap_over(two_seeds, words.GAP, "last"), summary.by_seed(two_seeds, "avg_gap", "last")
+    pd.testing.assert_frame_equal(ours, theirs)
+    one = summary.gap_over(two_seeds, ["mia"], "last")
+    mia = summary.by_seed(two_seeds, "mia", "last")
+    pd.testing.assert_frame_equal(one, mia.sub(mia["Retrain"], axis=0).abs())
+
+
 def test_by_seed_and_differences(two_seeds):
     wide = summary.by_seed(two_seeds, "avg_gap", "last")
     assert wide.loc[("toy", 0), "NoT"] == 2.0 and wide.loc[("toy", 1), "NoT"] == 1.0

@@ -6,7 +6,7 @@ import pytest
 import toy
 
 from lib.errors import Bad
-from workflow import page, publish
+from workflow import jobs, page, publish
 
 FIGURE = ("import sys, matplotlib.pyplot as plt\nfrom lib.runs.progress import progress\nbar = progress(3, 'rounds')\n"
           "for i in range(4): bar.update(i, 'loss 1')\nprint(total, settings['a']['joins'])\n"
@@ -125,6 +125,16 @@ def test_wrong_parameters_never_reach_a_kernel(tmp_path):
     status, out = toy.python(where, "workflow.execute", "notebooks/01_toy.ipynb", "out/x.ipynb", "-y", '{"seed": [1]}')
     assert status == 1 and "no parameter 'seed'; nearest parameter: seeds" in out
     assert not (where / "out").exists()
+
+
+def test_what_others_are_made_of_is_no_parameter(tmp_path):
+    source = 'profile = "quick"\nbase = {"lr": 0.1}\nsettings = {"a": {**base}, "b": {k: 1 for k in base}}\n'
+    cell = {"cell_type": "code", "source": source, "metadata": {"tags": ["parameters"]}}
+    path = tmp_path / "one.ipynb"
+    path.write_text(json.dumps({"cells": [cell]}))
+    assert jobs.parameters(path) == ["profile", "settings"]
+    with pytest.raises(Bad, match="no parameter 'base'"):
+        jobs.accepts(path, {"base": {}})
 
 
 @pytest.mark.parametrize("text, formulas", [

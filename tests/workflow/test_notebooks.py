@@ -1,5 +1,4 @@
 """The committed notebooks: shape, parameters, clean outputs."""
-import ast
 import json
 import re
 from pathlib import Path
@@ -7,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from lib.profiles import load
+from workflow.jobs import parameters
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -31,10 +31,12 @@ def code(path):
 
 def test_the_parameters_are_those_of_quick(path):
     [source] = tagged(path, "parameters")
-    values = {a.targets[0].id: ast.literal_eval(a.value) for a in ast.parse(source).body}
+    values = {}
+    exec(source, values)
     quick, number = load("quick"), path.stem[:2]
     assert values["profile"] == "quick" and values["seeds"] == quick["seeds_of"].get(number, quick["seeds"])
     assert values["settings"] == quick["notebooks"][number]
+    assert sorted(parameters(path)) == ["profile", "seeds", "settings"]
 
 
 def test_the_shape(path):
@@ -48,6 +50,8 @@ def test_the_shape(path):
         if "parameters" not in c["metadata"].get("tags", []):
             assert source.count("\n") < 12, source
         assert not re.search(r"^\s*class |^\s*[%!]", source, re.M), source
+        assert max(map(len, source.splitlines())) <= 110, source
+        assert not re.search(r"^[ \t]+$", source, re.M), source
         assert not re.search(r"from lib\.|import lib\.", source), source
     assert tagged(path, "compute")
 

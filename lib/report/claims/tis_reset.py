@@ -2,6 +2,8 @@
 
 Distances are those to (1, 1) in NTA and NFS, at the gamma where they are smallest (an oracle).
 """
+import pandas as pd
+
 from ..numbers import number
 from ..summary import each_run
 from .verdicts import claim
@@ -33,6 +35,12 @@ def lead(df, reset="zero"):
 def gain(df):
     """Distance to (1, 1), Random minus TIS."""
     return random(df)["distance"] - tis(df)["distance"]
+
+
+def leads(df):
+    """TIS minus Random in each run, so that more is better for TIS: NTA at an NFS of 0.9, and distance to (1, 1)."""
+    return pd.DataFrame({"NTA at NFS 0.9, zero": lead(df), "the same, init": lead(df, "init"),
+                         "distance to (1, 1)": gain(df)})
 
 
 def said(words, values):
