@@ -1,7 +1,6 @@
 """What is measured: accuracies, losses, membership inference, and the backdoor, all from one pass of logits per set."""
 import numpy as np
 import torch
-from scipy.stats import spearmanr
 from torch.nn.functional import cross_entropy
 
 from ..errors import Bad
@@ -166,22 +165,3 @@ def average_gap(metrics, reference):
         if name not in metrics or name not in reference:
             raise Bad(f"average gap: {name} was not measured")
     return float(np.mean([abs(metrics[name] - reference[name]) for name in GAP]))
-
-
-def rank_correlation(x, y):
-    """`(Spearman's rank correlation, share of entries tied in both)` of two arrays of one shape.
-
-    Equal values share their mean rank. Where the share is large the correlation says little about the rest: two
-    scores that are zero in most entries agree there for no other reason. NaN where one of them is constant.
-    """
-    x, y = np.ravel(x), np.ravel(y)
-    ties = float((tied(x) & tied(y)).mean())
-    if np.ptp(x) == 0 or np.ptp(y) == 0:
-        return float("nan"), ties
-    return float(spearmanr(x, y).statistic), ties
-
-
-def tied(x):
-    """Which entries equal another one, `[n]` of bool."""
-    _, place, counts = np.unique(x, return_inverse=True, return_counts=True)
-    return counts[place] > 1

@@ -24,10 +24,11 @@ NOT_OF_A_TASK = {"methods", "ablations", "ablation_rounds", "traced", "trace_rou
 def code_of(task, *functions, methods=()):
     """The part of a key that says which code computes: the federation, this loop, and `functions` with all they reach.
 
-    Of the registries only the task's net and the named methods count: the data, as images and as clients' indices, is
-    in the task's fingerprint.
+    Of the registries only the task's net, the metrics that its settings name and the named methods count: the data, as
+    images and as clients' indices, is in the task's fingerprint.
     """
-    only = {"model": [task.settings["model"]], "dataset": [], "partition": [], "method": methods}
+    only = {"model": [task.settings["model"]], "dataset": [], "partition": [], "method": methods,
+            "metric": task.settings["metrics"]}
     return code_hash(fedavg, recover, Task, follow, *functions, only=only)
 
 

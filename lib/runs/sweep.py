@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
+from scipy.stats import spearmanr
 
 from ..fl.history import to_device
 from ..fl.rounds import Cost, fedavg
@@ -57,7 +58,7 @@ def _rows_of(task, name, hp, points, place, retraining):
     for p in points:
         variant = known | ({"gamma": p["gamma"]} if swept else {})
         rows += [base | {"variant": variant, "stop": "last", "metric": k, "value": v} for k, v in p.items()
-                 if k in SWEPT or not swept and k != "distance"]
+                 if k in SWEPT or k in task.settings["metrics"] or not swept and k != "distance"]
     oracle = {k: v for k, v in chosen.items() if k != "gamma"}
     if swept:
         oracle |= {"gamma_removal": chosen["gamma"], "nta_at_0.9": at_level(points, place)}
@@ -89,7 +90,7 @@ def _kept_rows(task, store, kind, key, make, method, variants):
 
 def anatomy(task, store, gamma=30.0, top=0.05):
     """Rows for `lib.rows` about the scores: `top_ratio`, the share of a tensor's score in its `top` entries, averaged
-    over entries; for the sampled curvature `rank_correlation` with the exact scores (Spearman's, over all entries)
+    over entries; for the sampled curvature `rank_correlation` with the exact scores (Spearman's, over the entries that one of the two scores)
     and `overlap_ratio`, the share of its reset entries that the exact scores reset too; and `latency_seconds`, what a
     request takes where the clients' curvature is at hand."""
     kinds = ("ggn", "ggn_mc") if task.settings["curvature"] == "ggn" else (task.settings["curvature"],)
@@ -111,13 +112,22 @@ def _anatomy(task, trained, kinds, gamma, top):
     values = [{"top_ratio": concentration(score, top)} for score in scores]
     values[0]["latency_seconds"] = time.perf_counter() - begin
     for score, found in zip(scores[1:], values[1:]):
-        flat = [torch.cat([v.flatten() for v in one.values()]).argsort().argsort().double()
-                for one in (scores[0], score)]
-        found["rank_correlation"] = float(torch.corrcoef(torch.stack(flat))[0, 1])
+        found["rank_correlation"] = rank_agreement(*(torch.cat([v.flatten() for v in one.values()])
+                                                     for one in (scores[0], score)))
         other = select(score, gamma)
         both = sum(int((masks[k] & other[k]).sum()) for k in score)
         found["overlap_ratio"] = both / max(1, sum(int(m.sum()) for m in other.values()))
     return values
+
+
+def rank_agreement(a, b):
+    """Spearman's rank correlation of two scores `[n]` over the entries that one of them scores above zero.
+
+    The rest, most of a net with dead units, would agree for no other reason. Equal scores share their mean rank; NaN
+    where a score is constant.
+    """
+    scored = (a > 0) | (b > 0)
+    return float(spearmanr(a[scored].cpu(), b[scored].cpu()).statistic)
 
 
 def concentration(score, top):
@@ -164,8 +174,7 @@ def slope(h, ends):
             for out, t in ((x, v.flatten()[good].double().log()), (y, spread[good].log())):
                 out.append(t - t.mean())
     x, y = torch.cat(x), torch.cat(y)
-    ranks = torch.stack([t.argsort().argsort().double() for t in (x, y)])
-    return {"slope_flatness": float(x @ y / (x @ x)), "rank_correlation": float(torch.corrcoef(ranks)[0, 1])}
+    return {"slope_flatness": float(x @ y / (x @ x)), "rank_correlation": float(spearmanr(x, y).statistic)}
 
 
 def points(task, store, label, hp):

@@ -379,3 +379,13 @@ def test_a_row_for_each_run():
     found = lib.each_run(df, "TIS-Reset", reset="zero")
     assert found.nta.to_dict() == {("iid", "a", 0): 1.0, ("iid", "b", 0): 3.0}
     assert lib.each_run(df, "TIS-Reset").empty
+
+
+def test_scores_agree_in_rank_where_one_of_them_scores():
+    a, b = torch.tensor([1.0, 2, 3, 4]), torch.tensor([2.0, 1, 4, 3])
+    alone = gammas.rank_agreement(a, b)
+    assert gammas.rank_agreement(a, a) == 1 and gammas.rank_agreement(a, -a + 5) == -1 and alone == pytest.approx(0.6)
+    zeros = torch.zeros(100)        # entries that both leave at zero say nothing
+    assert gammas.rank_agreement(torch.cat([zeros, a]), torch.cat([zeros, b])) == alone
+    tied = gammas.rank_agreement(torch.tensor([1.0, 1, 2]), torch.tensor([1.0, 2, 3]))
+    assert tied == pytest.approx(0.866, abs=1e-3)

@@ -6,7 +6,7 @@ from conftest import tiny
 from sklearn.linear_model import LogisticRegression
 
 import lib
-from lib.metrics.evaluate import average_gap, logistic, losses, mean, mia, rank_correlation
+from lib.metrics.evaluate import average_gap, logistic, losses, mean, mia
 
 
 def rng():
@@ -99,16 +99,3 @@ def test_class_wise_test_leaves_the_class_out():
 def test_batched_prediction_is_whole_prediction(task):
     state, idx = task.init("a"), task.indices("full")
     assert torch.allclose(lib.predict(task, state, idx, batch=7), lib.predict(task, state, idx), atol=1e-12)
-
-
-def test_rank_correlation_says_how_much_is_tied():
-    assert rank_correlation([1, 2, 3, 4], [10, 20, 30, 40]) == (1, 0)
-    assert rank_correlation([1, 2, 3, 4], [8, 6, 4, 2]) == (-1, 0)
-    gen = np.random.default_rng(0)
-    a, b = gen.random(200), gen.random(200)
-    zeros = np.zeros(1800)
-    both, ties = rank_correlation(np.concatenate([zeros, a]), np.concatenate([zeros, b]))
-    alone, none = rank_correlation(a, b)
-    assert abs(alone) < 0.2 and both > 0.9 and (ties, none) == (0.9, 0)      # the zeros alone agree
-    same = rank_correlation([1, 1, 1], [1, 2, 3])
-    assert np.isnan(same[0]) and same[1] == 0
