@@ -76,6 +76,29 @@ def test_a_killed_run_is_resumed(tmp_path):
     assert (where / "runs/more/notebooks/02_toy.ipynb").exists()
 
 
+def test_a_profile_elsewhere_with_parts_of_its_own(tmp_path):
+    where = toy.clone(tmp_path / "clone")
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "own.yaml").write_text("extensions: [ours.py]\nseeds: [0, 1]\nnotebooks: {01: {a: {methods: {Ours: {by: 2}}}}}\n")
+    ours = "from lib.registry import METHODS\n\n\ndef ours(task, trained, *, by=1):\n    yield\n\n\nMETHODS.named('Ours')(ours)\n"
+    (mine / "ours.py").write_text(ours)
+    toy.notebook(where / "notebooks/01_toy.ipynb", "01", compute="from lib.settings import check\ntotal = check(settings)")
+    profile = ("--profile", mine / "own.yaml")
+    status, out = run_all(where, *profile, "--dry-run")
+    assert status == 0 and "01.a" in out and "Ours" in out, out
+    status, out = run_all(where, *profile, "-j", "2")
+    assert status == 0 and "01_toy: done" in out, out               # jobs and kernel know the method
+    assert {f.name for f in (where / "runs/own/jobs").iterdir()} == {"01.a.s0.done", "01.a.s1.done"}
+    status, out = run_all(where, *profile)
+    assert status == 0 and "01_toy: done" not in out, out
+    (mine / "ours.py").write_text(ours.replace("yield", "yield 1"))
+    status, out = run_all(where, *profile)
+    assert status == 0 and "01_toy: done" in out, out               # other code is another result
+    status, out = run_all(where, "--profile", mine / "gone.yaml")
+    assert status == 2 and "no profile" in out and out.count("\n") == 1, out
+
+
 @pytest.mark.skipif(not (toy.ROOT / ".git").exists(), reason="not a checkout")
 def test_nothing_a_run_leaves_is_tracked():
     for path in ("runs/quick/index.html", "data/x.npz", ".snakemake/log", ".venv/bin/python", ".run.lock"):
