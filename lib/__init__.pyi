@@ -3,13 +3,11 @@
 # what may be said, and where things are
 from .errors import Bad as Bad
 from .extensions import extend as extend
-from .files import runs_root as runs_root
-from .settings import check as check, complete as complete, KEYS as KEYS
+from .settings import check as check, KEYS as KEYS
 
 # federated learning: the only loop
 from .fl.backdoor import add_trigger as add_trigger
 from .fl.data import Data as Data, dataset as dataset, load as load
-from .fl.gradients import loss_gradient as loss_gradient
 from .fl.history import History as History
 from .fl.models import build as build, features as features, first_layer as first_layer, model as model
 from .fl.partitions import partition as partition
@@ -18,10 +16,10 @@ from .fl.rounds import (
     average as average,
     Cost as Cost,
     fedavg as fedavg,
-    learning_rate as learning_rate,
     one_round as one_round,
     Round as Round,
     server_job as server_job,
+    Then as Then,
 )
 from .fl.task import (
     Client as Client,
@@ -40,9 +38,8 @@ from .methods import (
     recover as recover,
     unlearn as unlearn,
 )
-from .methods.ablation import choose as choose, PERTURBATIONS as PERTURBATIONS
+from .methods.ablation import PERTURBATIONS as PERTURBATIONS
 from .methods.curvature import select as select
-from .methods.tis import put_back as put_back, scores as scores
 from .methods.trained import Trained as Trained
 
 # what is measured
@@ -56,55 +53,26 @@ from .metrics.evaluate import (
     mia as mia,
     predict as predict,
 )
-from .metrics.tis import (
-    at_level as at_level,
-    attack_logistic as attack_logistic,
-    attack_nn as attack_nn,
-    best as best,
-    headline as headline,
-    measure as measure,
-    measure_all as measure_all,
-    relative as relative,
-    target_classes as target_classes,
-)
+from .metrics.tis import measure_all as measure_all
 
 # compute once, resume, keep
-from .runs.code import code_hash as code_hash
-from .runs.loop import described as described, environment as environment
-from .runs.needs import access_table as access_table, derive_needs as derive_needs
+from .runs.loop import environment as environment
+from .runs.needs import access_table as access_table
 from .runs.probes import negated_again as negated_again
-from .runs.progress import progress as progress
-from .runs.run import (
-    curvatures as curvatures,
-    open_store as open_store,
-    run as run,
-    run_all as run_all,
-    tasks as tasks,
-    train as train,
-)
+from .runs.run import open_store as open_store, run as run, run_all as run_all, tasks as tasks, train as train
 from .runs.store import Store as Store
 from .runs.sweep import anatomy as anatomy, flatness as flatness, sweep_all as sweep_all
 
 # the two papers' theory
 from .theory.along import MEASURES as MEASURES, trace as trace, trace_all as trace_all
-from .theory.information import (
-    equation25 as equation25,
-    fisher_information as fisher_information,
-    fisher_information_mc as fisher_information_mc,
-)
+from .theory.information import equation25 as equation25
 from .theory.lemmas import (
     estimator_check as estimator_check,
     lemma_numbers as lemma_numbers,
     toy_flows as toy_flows,
 )
-from .theory.similarity import cka_profile as cka_profile
 from .theory.studies import STUDIES as STUDIES, study as study, study_all as study_all
-from .theory.time import (
-    flow_steps as flow_steps,
-    gradient_flow as gradient_flow,
-    noisy_counterexample as noisy_counterexample,
-    unlearning_time as unlearning_time,
-)
+from .theory.time import gradient_flow as gradient_flow, noisy_counterexample as noisy_counterexample
 
 # what a reader sees
 from .report.ablations import (
@@ -139,7 +107,6 @@ from .report.rows import (
     option as option,
     rows as rows,
     save_results as save_results,
-    to_rows as to_rows,
 )
 from .report.style import color as color, save_figure as save_figure, style as style
 from .report.summary import (
@@ -159,9 +126,7 @@ from .report.theory import (
     bound_table as bound_table,
     contents as contents,
     flows as flows,
-    normalised as normalised,
     profiles as profiles,
     recovered as recovered,
-    study_table as study_table,
     variations as variations,
 )

@@ -2,9 +2,13 @@
 
 Written by `python -m workflow.docs`: do not edit.
 """
-from typing import Annotated, Literal
+from typing import (
+    Annotated,
+    Literal)
 
-from .registry import REQUIRED, Argument
+from .registry import (
+    Argument,
+    REQUIRED)
 from .values import (
     Concentration,
     Count,
@@ -19,8 +23,7 @@ from .values import (
     Side,
     Small,
     Whole,
-    Width,
-)
+    Width)
 
 SIGNATURES = {
     "method": {

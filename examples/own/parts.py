@@ -1,4 +1,4 @@
-"""Parts of one's own: a data set, a net and an unlearning method, for every notebook and without a change to `lib`.
+"""Parts of one's own, for every notebook and without a change to `lib`: a data set, a net, a method, a metric, a claim.
 
 ./run_all.sh --profile examples/own/own.yaml        # imports this file, since the profile names it under `extensions`
 """
@@ -57,3 +57,22 @@ def own_net(channels, classes, size, *, width: Count = 16, dropout: Annotated[fl
 def shrink(task, trained, *, by: Share = 0.5):
     """Every weight becomes smaller by the same factor."""
     yield lib.Round({k: v * by if v.is_floating_point() else v for k, v in trained.state.items()})
+
+
+# ---- a metric: measured wherever a model is, where a setting names it under `metrics`
+
+@lib.metric("confidence", words="mean confidence on the forgotten images", unit="percent", kind="share")
+def confidence(task, state):
+    """How sure the model is of what it says about the data to forget."""
+    logits = lib.predict(task, state, task.indices("forget"))
+    return 100 * logits.softmax(1).amax(1).mean().item()
+
+
+# ---- a claim: judged seed by seed on the rows of a notebook, beside those of the papers
+
+@lib.claim("A1", notebook="02", text="Shrinking all weights ends nearer to Retrain than fine-tuning.")
+def shrinking_is_better_than_fine_tuning(df):
+    """Average gap at the last round, seed by seed."""
+    gaps = lib.by_seed(df, "avg_gap", "last")
+    shrink, ft = gaps["Shrink by=0.3"], gaps["FT"]
+    return f"gap {shrink.mean():.1f}, FT {ft.mean():.1f}", shrink < ft

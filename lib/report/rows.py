@@ -81,11 +81,6 @@ def rows(records, units=None, *, table="", **common):
     return check(pd.DataFrame(whole, columns=list(dict.fromkeys([*COLUMNS, *more]))))
 
 
-def to_rows(profile, notebook, runs, table="", units=None):
-    """An older name of `rows`."""
-    return rows(runs, units, table=table, profile=profile, notebook=notebook)
-
-
 def whole_row(record, table, common, units):
     """A record with every column: what it says itself, what is common to all, and what follows."""
     row = {**dict.fromkeys(TEXT, ""), "stop": "last", "round": 0, **common, **record}

@@ -5,7 +5,7 @@ import pandas as pd
 
 from ..words import METHODS, REFERENCE
 from .figures import dots, draw_band
-from .rows import rows, with_options
+from .rows import with_options
 from .style import GOAL, bare, color, grid, legend, looks, note, proxy
 from .summary import pick
 
@@ -13,11 +13,6 @@ BOUND = {"t_unlearn": "least time", "t_steps": "least steps", "used_ratio": "lea
          "loss_gap": "gap at the start", "gap_gradient_norm": "L", "room": "room", "noise_A": "noise A"}
 NOT = METHODS["NoT"].color
 JOINT, SINGLE = "#7570B3", "#E6AB02"
-
-
-def study_table(records, **common):
-    """The long table of studies; an older name of `rows`."""
-    return rows(records, **common)
 
 
 def settings_of(part):

@@ -21,7 +21,7 @@ def table(tmp_path_factory):
     store = lib.Store(tmp_path_factory.mktemp("store"))
     task = tiny(studies=NAMES, spectral_batch=8, spectral_samples=24, spectral_entries=20, spectral_sets=2,
                 cka_batch=64, trace_rounds=2, ablations={"NoT/all": {"layers": [0, 1]}}, ablation_rounds=1)
-    return lib.study_table(lib.study_all([task], store), profile="quick", notebook="05")
+    return lib.rows(lib.study_all([task], store), profile="quick", notebook="05")
 
 
 @pytest.fixture(autouse=True)
@@ -116,7 +116,7 @@ def test_every_figure_draws_the_rows_it_got(table, draw):
 def test_labels_stand_for_methods_and_the_race_ends_at_the_asked_round(store):
     task = tiny(methods={"Retrain": {}, "FT": {}}, ablations={"NoT/both": {"layers": [0, 4]}}, ablation_rounds=2)
     records = lib.run_all([task], store)
-    df = lib.to_rows("quick", "04", records)
+    df = lib.rows(records, profile="quick", notebook="04")
     named = lib.labelled(df, records)
     assert set(named["method"]) == {"Retrain", "FT", "both"} and set(df["method"]) == {"Retrain", "FT", "NoT"}
     fig = lib.race(named, {"net": ("task", ["FT", "both"])}, ("avg_gap",), until=2)
