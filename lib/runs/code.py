@@ -25,8 +25,8 @@ from ..sources import texts
 from .syntax import Unhashable, chains_of, dump, global_names, imports, trees
 
 WORDS = {f"lib.{name}" for name in (
-    "settings", "words", "files", "errors", "profiles", "values", "registry", "sources", "runs.progress", "runs.store",
-    "runs.code", "runs.syntax")}
+    "settings", "words", "files", "errors", "profiles", "values", "registry", "signatures", "extensions", "sources",
+    "runs.progress", "runs.store", "runs.code", "runs.syntax")}
 INSTALLED = [str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
 PLAIN = (int, float, complex, str, bytes, bool, type(None), type(...), type(NotImplemented), range)
 OF_A_CLASS = {      # what every class has, and versions of Python differ in
@@ -72,7 +72,7 @@ def _generated(name, member):
     if not isinstance(member, FunctionType):
         return False
     file = inspect.unwrap(member).__code__.co_filename
-    return not any(texts(file)) or name.startswith("__") and _installed(file)
+    return not any(texts(file)) or name.startswith("_") and _installed(file)
 
 
 def _in_words(name, value):

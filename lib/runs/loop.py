@@ -12,7 +12,7 @@ from ..fl.task import Task
 from ..methods import recover
 from ..words import describe
 from .code import code_hash
-from .progress import progress
+from .progress import progress, watched
 from .store import Slot, Store
 from .syntax import Unhashable
 
@@ -85,7 +85,7 @@ def follow(task, slot, start, go_on, *, count, every, measure, bar, each=None, m
     def point():
         curve.append({"round": r, "bytes": total.bytes, "flops": total.flops, "seconds": total.seconds,
                       **measure(now.state)})
-        bar.update(r, _watched(curve[-1]))
+        bar.update(r, watched(curve[-1]))
 
     for following in rounds:
         before, now = now, following
@@ -112,14 +112,6 @@ def _restored(task, slot):
     now = Round(to_device(slot.restored("state"), task), mask=mask and to_device(mask, task),
                 extra=slot.restored("extra"), then=Then(**record["then"]))
     return record["number"], now, record["curve"], Cost(*record["total"])
-
-
-def _watched(point):
-    """What the bar says of a point of a curve."""
-    for metric, words in (("forget_acc", "forget accuracy"), ("test_acc", "test accuracy")):
-        if metric in point:
-            return f"{words} {point[metric]:.1f} %"
-    return ""
 
 
 def one_by_one(todo, what):

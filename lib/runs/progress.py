@@ -33,6 +33,14 @@ class progress:
     __call__ = update
 
 
+def watched(point):
+    """What the bar says of a point of a curve."""
+    for metric, words in (("forget_acc", "forget accuracy"), ("test_acc", "test accuracy")):
+        if metric in point:
+            return f"{words} {point[metric]:.1f} %"
+    return ""
+
+
 def _html(text):
     from IPython.display import HTML
     return HTML(text)
