@@ -127,17 +127,22 @@ def curves(df, metrics=GAP, methods=None, zoom=None, x="round"):
                 prefixed_axis(ax.xaxis, known(x).unit)
         if len(settings) > 1:
             row[0].set_ylabel(title, fontweight="bold")
+    words = "round of unlearning" if x == "round" else known(x).words
     for top, bottom, metric in zip(axes[0], axes[-1], metrics):
         top.set_title(label(metric, part))
-        bottom.set_xlabel("round of unlearning" if x == "round" else known(x).words)
+        bottom.set_xlabel(words)
 
-    handles = [proxy(name, **look | ({"lw": 0} if name in points else {"marker": None}))
-               for name, look in drawn.items()]
+    handles = [proxy(name, **as_drawn(look, name in points)) for name, look in drawn.items()]
     if REFERENCE in set(df["method"]):
         handles.append(proxy("end of Retrain (the goal)", **GOAL))
     note(fig, part, many="thick: mean, thin: each seed")
     legend(fig, handles)
     return fig
+
+
+def as_drawn(look, is_point):
+    """A method's look in the legend of curves: one evaluated round is a marker, more are a line."""
+    return look | ({"lw": 0} if is_point else {"marker": None})
 
 
 def with_cost(part, df, cost):
@@ -412,7 +417,7 @@ def lines(df, x, y, stop="oracle", hue="method", col="setting", ylabel=None, xla
     dashed line at that value; `log`: the x axis."""
     metrics = [y] if isinstance(y, str) else list(y)
     part = with_x_and_hue(named(need(df, stop, metrics, "lines")), x, hue)
-    panels = settings_of(part) if col == "setting" else [(v, str(v)) for v in sorted(set(part[col]))]
+    panels = settings_of(part) if col == "setting" else values_of(part, col)
     drawn = looks_of_hue(part, hue)
     few = part["seed"].nunique() <= FEW
 
@@ -422,20 +427,39 @@ def lines(df, x, y, stop="oracle", hue="method", col="setting", ylabel=None, xla
         for ax, (value, _) in zip(row, panels):
             here = part[(part[col] == value) & (part["metric"] == metric)]
             draw_hues(ax, here, drawn, few)
-            if reference is not None:
-                ax.axhline(reference, **GOAL)
-            if log:
-                ax.set_xscale("log")
-    for ax in axes[-1] if len(panels) > 1 else axes.flat:
-        ax.set_xlabel(xlabel or known(x).words)
-    for ax, (_, title) in zip(axes[0], panels) if len(panels) > 1 else ():
-        ax.set_title(title)
+            frame_of_lines(ax, reference, log)
+    common = name_panels(axes, panels, xlabel or known(x).words)
 
     spread = "thin: each seed" if few else "band: sd"
-    note(fig, part, panels[0][1] if len(panels) == 1 else "", f"thick: mean, {spread}")
-    legend(fig, [proxy(name, **look) for name, look in drawn.items()],
-           title=None if hue in ("method", "name") else hue, title_fontsize=10)
+    note(fig, part, common, f"thick: mean, {spread}")
+    title = None if hue in ("method", "name") else hue
+    legend(fig, [proxy(name, **look) for name, look in drawn.items()], title=title, title_fontsize=10)
     return fig
+
+
+def values_of(part, column):
+    """`(value, the value as text)` of a column, sorted."""
+    return [(value, str(value)) for value in sorted(set(part[column]))]
+
+
+def frame_of_lines(ax, reference, log):
+    """What stands in a panel beside its lines: a dashed line at a value, a logarithmic axis."""
+    if reference is not None:
+        ax.axhline(reference, **GOAL)
+    if log:
+        ax.set_xscale("log")
+
+
+def name_panels(axes, panels, xlabel):
+    """Titles and names of the x axes; where all panels have one title, it is returned to stand above the figure."""
+    if len(panels) == 1:
+        for ax in axes.flat:
+            ax.set_xlabel(xlabel)
+        return panels[0][1]
+    for top, bottom, (_, title) in zip(axes[0], axes[-1], panels):
+        top.set_title(title)
+        bottom.set_xlabel(xlabel)
+    return ""
 
 
 def panels_of_lines(metrics, panels):

@@ -103,32 +103,37 @@ class _Reach:
             return self.write("seen", self.seen[id(o)])
         self.seen[id(o)] = len(self.seen)
         self.alive.append(o)            # or its id would be another object's
-        if isinstance(o, torch.Tensor):
-            self.tensor(o)
-        elif isinstance(o, (np.ndarray, np.generic)):
-            self.array(o)
-        elif isinstance(o, Registry):
-            self.write("registry", o.kind)
-            for name in sorted(self.only.get(o.kind, o)):
-                self.visit((name, o.get(name)))
-        elif isinstance(o, list):
-            self.collection(o)
-        elif isinstance(o, (dict, MappingProxyType)):
-            self.write("dict", type(o).__qualname__, len(o))
-            for item in o.items():
-                self.visit(item)
-        elif hasattr(o, "__wrapped__"):
-            if isinstance(o, FunctionType) and not _installed(_file(o)):
-                self.function(o)
-            self.visit(o.__wrapped__)
-        elif isinstance(o, FunctionType):
+        self.writer(o)(o)
+
+    def writer(self, o):
+        """The method that writes an object of this kind."""
+        kinds = ((torch.Tensor, self.tensor), ((np.ndarray, np.generic), self.array), (Registry, self.registry),
+                 (list, self.collection), ((dict, MappingProxyType), self.mapping))
+        for kind, write in kinds:
+            if isinstance(o, kind):
+                return write
+        if hasattr(o, "__wrapped__"):
+            return self.wrapped
+        for kind, write in ((FunctionType, self.function), (type, self.type), (ModuleType, self.module)):
+            if isinstance(o, kind):
+                return write
+        return self.other
+
+    def registry(self, o):
+        self.write("registry", o.kind)
+        for name in sorted(self.only.get(o.kind, o)):
+            self.visit((name, o.get(name)))
+
+    def mapping(self, o):
+        self.write("dict", type(o).__qualname__, len(o))
+        for item in o.items():
+            self.visit(item)
+
+    def wrapped(self, o):
+        """A decorated function: what the decorator made of it, where that is ours, and itself."""
+        if isinstance(o, FunctionType) and not _installed(_file(o)):
             self.function(o)
-        elif isinstance(o, type):
-            self.type(o)
-        elif isinstance(o, ModuleType):
-            self.module(o)
-        else:
-            self.other(o)
+        self.visit(o.__wrapped__)
 
     def collection(self, o):
         self.write(type(o).__qualname__, len(o))
