@@ -559,10 +559,11 @@ def _count(reached, positive, gamma):
 def random_like(masks: State, rng) -> State:
     """Random Reset: per tensor as many entries as in masks, uniform without replacement (TIS, 6.2).
 
-    masks: State of bool; rng: a torch.Generator.
+    masks: State of bool; rng: a torch.Generator. Tensors are drawn for in the order of their names, whatever order
+    they come in: a curvature read from a store is sorted, one just computed is not.
     """
     out = {}
-    for name, mask in masks.items():
+    for name, mask in sorted(masks.items()):
         order = torch.randperm(mask.numel(), generator=rng, device=rng.device).to(mask.device)
         chosen = torch.zeros(mask.numel(), dtype=torch.bool, device=mask.device)
         chosen[order[:int(mask.sum())]] = True

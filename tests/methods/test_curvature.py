@@ -333,3 +333,10 @@ def test_random_selections_have_equal_counts():
     assert torch.equal(random_like(everything, rng())["w"], everything["w"])
     often = sum(random_like({"w": torch.arange(4) < 1}, rng(s))["w"].long() for s in range(400))
     assert 60 < int(often.min()) and int(often.max()) < 140  # uniform: 100 each
+
+
+def test_a_random_reset_does_not_depend_on_the_order_of_tensors():
+    masks = {name: torch.arange(20) < n for name, n in (("b", 5), ("a", 9), ("c", 0))}
+    turned = dict(reversed(masks.items()))
+    one, other = (random_like(m, torch.Generator().manual_seed(0)) for m in (masks, turned))
+    assert all(torch.equal(one[k], other[k]) and one[k].sum() == masks[k].sum() for k in masks)
