@@ -34,10 +34,10 @@ def read_archive(path, count=None):
     try:
         with zipfile.ZipFile(path) as archive:
             headers = _headers(path, archive)
-        wanted = _wanted(headers, path)
-        _judge_headers(path, {key: headers[key] for key in wanted if key in headers})
+        headers = {key: header for key, header in headers.items() if key in (*_wanted(headers, path), "classes")}
+        _judge_headers(path, headers)
         with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in wanted if key in headers}
+            arrays = {key: file[key] for key in headers}
     except FileNotFoundError:
         raise Bad(f"{path}: there is no such file; check the path") from None
     except Bad:
@@ -97,22 +97,22 @@ def _judge_headers(path, headers):
 
 
 def _wanted(keys, path):
-    """The keys of the arrays that are read; Bad where images would be left out."""
+    """The keys of the arrays that are read; Bad where one is missing, or images would be left out."""
     wanted = ("x", "y") if "x" in keys else ("x_train", "y_train", "x_test", "y_test")
+    missing = [key for key in wanted if key not in keys]
+    if missing:
+        raise Bad(f"{path}: key {missing[0]!r} is missing (there: {', '.join(keys) or 'none'}); "
+                  "an archive holds x and y, or x_train, y_train, x_test and y_test")
     for key in keys:
         if key.startswith("x") and key not in wanted:
             raise Bad(f"{path}: the images {key!r} would not be used beside {wanted[0]!r}; an archive holds x and y, "
                       "or x_train, y_train, x_test and y_test")
-    return (*wanted, "classes")
+    return wanted
 
 
 def checked(arrays, path, count=None):
     """The arrays as `read_archive` gives them; Bad, naming `path`, where they are none that can be used."""
-    wanted = _wanted(arrays, path)[:-1]
-    missing = [key for key in wanted if key not in arrays]
-    if missing:
-        raise Bad(f"{path}: key {missing[0]!r} is missing (there: {', '.join(arrays) or 'none'}); "
-                  "an archive holds x and y, or x_train, y_train, x_test and y_test")
+    wanted = _wanted(arrays, path)
     out = {}
     for key in wanted[::2]:
         label = key.replace("x", "y")
