@@ -4,7 +4,7 @@ What Pillow's own conversions would change in silence is settled here:
 * 16 bits a channel: the upper byte is kept, in grey as Pillow does it in colour. 32 bits and floats have no known
   white and are refused.
 * Transparent pixels are laid on white.
-* The orientation that a camera notes in EXIF is applied.
+* The orientation that a camera notes in EXIF is applied; a TIFF that is to be turned is refused.
 * An image of several frames is refused; a palette becomes colours; CMYK becomes RGB without a colour profile.
 """
 import contextlib
@@ -21,7 +21,7 @@ from .memory import must_fit
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 GREY = {"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
 DEEP = GREY - {"1", "L", "LA", "La"}
-BITS_PER_SAMPLE, PHOTOMETRIC, BLACK_IS_ZERO = 258, 262, 1   # tags of TIFF
+BITS_PER_SAMPLE, PHOTOMETRIC, BLACK_IS_ZERO, ORIENTATION = 258, 262, 1, 274     # of TIFF
 
 
 def read_images(files, size, channels, shape=None):
@@ -79,10 +79,12 @@ def pixels_of(image, size, channels, where):
 
 
 def _judge(image, where):
-    """Bad where it is unknown which picture is meant, or which value is white."""
+    """Bad where it is unknown which picture is meant, which way is up, or which value is white."""
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":    # a camera's JPEG with a preview behind it
         raise Bad(f"{where}: this image has {frames} frames; save the one that is meant as an image of its own")
+    if image.format == "TIFF" and image.tag_v2.get(ORIENTATION, 1) != 1:    # Pillow turns them, but not all
+        raise Bad(f"{where}: this TIFF is to be turned by orientation {image.tag_v2[ORIENTATION]}; save it upright")
     image.load()
     if image.mode in DEEP and not _white_is_65535(image):
         raise Bad(f"{where}: grey values of this depth (mode {image.mode}) have no known white; save the image with "

@@ -94,6 +94,10 @@ def inverted(pets, value):
     path.write_bytes(raw[:entry + 8] + struct.pack("<H", 0) + raw[entry + 10:])
 
 
+def turned(pets, value):
+    picture().save(pets / "cat" / "odd.tiff", tiffinfo={274: int(value)})
+
+
 def frames(pets, value):
     more = [Image.new("RGB", (9, 9), (k, 0, 0)) for k in (50, 100)]
     picture().save(pets / "cat" / f"odd.{value}", save_all=True, append_images=more)
@@ -124,7 +128,7 @@ def only(pets, value):
 
 
 FOLDERS = {"image": image, "text": text, "folder": empty_folder, "split": split, "postscript": postscript, "cut": cut,
-           "huge": huge, "mode": mode, "inverted": inverted, "frames": frames, "pipe": pipe, "device": device,
+           "huge": huge, "mode": mode, "inverted": inverted, "frames": frames, "turned": turned, "pipe": pipe, "device": device,
            "link": link, "sizes": sizes, "only": only}
 
 
