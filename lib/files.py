@@ -6,6 +6,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from .errors import Bad
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -22,6 +24,24 @@ def runs_root():
 def data_root():
     """Where the archives of the data sets are: `FU_DATA`, or `data/` in the repository."""
     return _root("FU_DATA", "data")
+
+
+def data_path(name):
+    """The folder or .npz that a data set's name means as a path; None if there is none.
+
+    A relative path is taken from the repository, else from the folder of the archives, never from where one stands: a
+    notebook and its job would differ. Raises Bad where what is there is neither a folder nor an .npz.
+    """
+    try:
+        path = Path(name).expanduser()
+        found = [base / path for base in (ROOT, data_root()) if name.strip() and (base / path).exists()]
+    except (OSError, ValueError, RuntimeError) as error:
+        raise Bad(f"dataset: {name!r} cannot be looked up ({error}); check the path") from None
+    if not found:
+        return None
+    if found[0].is_dir() or found[0].is_file() and found[0].suffix.lower() == ".npz":
+        return found[0]
+    raise Bad(f"{found[0]}: own data is a folder of class folders or an .npz archive; convert the file")
 
 
 def folder(profile, kind="results"):

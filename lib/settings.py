@@ -5,12 +5,11 @@ in the defaults. A net, a data set or a partition may bring keys of its own: the
 in KEYS. Nothing here imports torch: a mistake shows before anything starts.
 """
 import re
-from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 from . import extensions
 from .errors import Bad, nearest
-from .files import ROOT
+from .files import ROOT, data_path, data_root
 from .registry import DATASETS, METHODS, MODELS, PARTITIONS, REQUIRED, arguments, judge
 from .signatures import SIGNATURES
 from .values import (
@@ -272,12 +271,14 @@ def _check_choice(key, registry, value, where):
 
 def _path(where, value):
     """Whether the data set is given as a path; a path that is not there is an error."""
-    if not (value.endswith(".npz") or "/" in value):
-        return False
-    path = Path(value).expanduser()
-    if not (path if path.is_absolute() else ROOT / path).exists():
-        raise Bad(f"{where}.dataset: there is no file or folder {value}")
-    return True
+    try:
+        found = data_path(value)
+    except Bad as error:
+        raise Bad(f"{where}.dataset: {error}") from None
+    if found is None and ("/" in value or value.lower().endswith(".npz")):
+        raise Bad(f"{where}.dataset: there is no file or folder {value}; a relative path is taken from {ROOT}, else "
+                  f"from {data_root()}")
+    return found is not None
 
 
 def _check_value(kind, value, where, meaning):

@@ -3,80 +3,180 @@
 One exemption: torchvision unpickles the CIFAR files that it has downloaded and checked against its own checksums,
 once; from then on the .npz archive is used.
 """
+import math
 import zipfile
-import zlib
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from ..errors import Bad, short
 from ..files import data_root, locked, write_by
-from .images import read_folder
+from .folders import read_folder
+from .memory import must_fit
 
 # name in torchvision and number of classes
 TORCHVISION = {"mnist": ("MNIST", 10), "fashionmnist": ("FashionMNIST", 10), "cifar10": ("CIFAR10", 10),
                "cifar100": ("CIFAR100", 100), "caltech101": ("Caltech101", 101)}
 
+# no photographs or drawings are packed as tightly as this; an array of zeros is
+BOMB_BYTES, BOMB_RATIO = 2**28, 200
+
 
 def read_archive(path, count=None):
-    """The arrays of an .npz: x [N, H, W, C] and y (or x_train, ...), checked, and classes; `count` classes if given."""
+    """The arrays of an .npz: x [N, H, W, C] and y (or x_train, ...), checked, and classes; `count` classes if given.
+
+    What the archive declares is judged before anything of it is read.
+    """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise Bad(f"{path}: this is no ordinary file but a folder, a pipe or a device; give an .npz archive")
     try:
+        with zipfile.ZipFile(path) as archive:
+            headers = _headers(path, archive)
+        headers = {key: header for key, header in headers.items() if key in (*_wanted(headers, path), "classes")}
+        _judge_headers(path, headers)
         with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
+            arrays = {key: file[key] for key in headers}
     except FileNotFoundError:
         raise Bad(f"{path}: there is no such file; check the path") from None
-    except (OSError, EOFError, ValueError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
-        remedy = ("save plain arrays, not objects" if "allow_pickle" in str(error) and zipfile.is_zipfile(path) else
-                  "delete it and fetch or make it again")
-        raise Bad(f"{path}: cannot be read as an .npz archive ({short(error)}); {remedy}") from error
+    except Bad:
+        raise
+    except Exception as error:  # zipfile, zlib and numpy raise many kinds over damaged bytes
+        raise Bad(f"{path}: cannot be read as an .npz archive ({short(error)}); delete it and fetch or make it "
+                  "again") from error
     return checked(arrays, path, count)
+
+
+class Header(NamedTuple):
+    """What a member of an archive declares: its array, the bytes of that, those in the zip, and those packed."""
+    shape: tuple
+    dtype: np.dtype
+    declared: int
+    stored: int
+    packed: int
+
+
+def _headers(path, archive):
+    """`{key: Header}` of the arrays in an .npz; Bad for a member that is no array of it."""
+    headers = {}
+    for info in archive.infolist():
+        key = info.filename.removesuffix(".npy")
+        if key == info.filename or not key.isprintable() or {"/", "\\"} & set(key) or key in headers:
+            raise Bad(f"{path}: the member {ascii(info.filename)} is no array of its own name; an archive is what "
+                      "numpy.savez writes: make it again")
+        with archive.open(info) as member:
+            headers[key] = _header(member, info)
+    return headers
+
+
+def _header(member, info):
+    version = np.lib.format.read_magic(member)
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+    shape, _, dtype = read(member)
+    return Header(shape, dtype, math.prod(shape) * dtype.itemsize, info.file_size - member.tell(), info.compress_size)
+
+
+def _judge_headers(path, headers):
+    """Bad where the arrays cannot be read as they are declared."""
+    for key, header in headers.items():
+        if header.dtype.hasobject:
+            raise Bad(f"{path}: {key} holds Python objects; save plain arrays, not objects")
+        if header.declared != header.stored:
+            raise Bad(f"{path}: {key} declares {header.declared:,} bytes and holds {header.stored:,}; delete it and "
+                      "fetch or make it again")
+        if header.stored > BOMB_BYTES and header.stored > BOMB_RATIO * header.packed:
+            raise Bad(f"{path}: {key} unpacks {header.packed:,} bytes to {header.stored:,}, as no images do; make the "
+                      "archive of real images")
+    packed = sum(header.packed for header in headers.values())
+    if packed > path.stat().st_size:
+        raise Bad(f"{path}: its arrays take {packed:,} bytes and the file has {path.stat().st_size:,}; delete it and "
+                  "fetch or make it again")
+    # twice: as they are in the archive, and as tensors
+    must_fit(2 * sum(header.declared for header in headers.values()), path, "make a smaller archive")
+
+
+def _wanted(keys, path):
+    """The keys of the arrays that are read; Bad where one is missing, or images would be left out."""
+    wanted = ("x", "y") if "x" in keys else ("x_train", "y_train", "x_test", "y_test")
+    missing = [key for key in wanted if key not in keys]
+    if missing:
+        raise Bad(f"{path}: key {missing[0]!r} is missing (there: {', '.join(keys) or 'none'}); "
+                  "an archive holds x and y, or x_train, y_train, x_test and y_test")
+    for key in keys:
+        if key.startswith("x") and key not in wanted:
+            raise Bad(f"{path}: the images {key!r} would not be used beside {wanted[0]!r}; an archive holds x and y, "
+                      "or x_train, y_train, x_test and y_test")
+    return wanted
 
 
 def checked(arrays, path, count=None):
     """The arrays as `read_archive` gives them; Bad, naming `path`, where they are none that can be used."""
-    wanted = ("x", "y") if "x" in arrays else ("x_train", "y_train", "x_test", "y_test")
-    missing = [key for key in wanted if key not in arrays]
-    if missing:
-        raise Bad(f"{path}: key {missing[0]!r} is missing (there: {', '.join(arrays) or 'none'}); "
-                  "an archive holds x and y, or x_train, y_train, x_test and y_test")
+    wanted = _wanted(arrays, path)
     out = {}
     for key in wanted[::2]:
-        x, y = arrays[key], arrays[key.replace("x", "y")]
-        if x.dtype != np.uint8 or x.ndim not in (3, 4) or x.ndim == 4 and x.shape[3] not in (1, 3) or not x.size:
-            raise Bad(f"{path}: {key} must be uint8 [N, H, W], [N, H, W, 1] or [N, H, W, 3], "
-                      f"not {x.dtype} {list(x.shape)}; convert it")
-        out[key] = x if x.ndim == 4 else x[..., None]
         label = key.replace("x", "y")
-        if y.dtype.kind not in "iu" or y.shape != x.shape[:1]:
-            raise Bad(f"{path}: {label} must be {len(x)} integers, one per image of {key}, "
-                      f"not {y.dtype} {list(y.shape)}; convert it")
-        out[label] = y.astype(np.int64)
-    if len({x.shape[1:] for key, x in out.items() if key.startswith("x")}) > 1:
+        out[key] = _images(path, key, arrays[key])
+        out[label] = _labels(path, label, arrays[label], key, len(out[key]))
+    if len({out[key].shape[1:] for key in wanted[::2]}) > 1:
         raise Bad(f"{path}: x_train and x_test differ in shape; make the images of one size and kind")
-    out["classes"] = _classes(path, arrays.get("classes"), {k: y for k, y in out.items() if k[0] == "y"}, count)
+    labels = {key: out[key] for key in wanted[1::2]}
+    names = _names(path, arrays.get("classes"), count)
+    out["classes"] = _numbered(path, labels, count) if names is None else names
+    _judge_labels(path, labels, len(out["classes"]))
     return out
 
 
-def _classes(path, names, labels, count):
-    """Names of the classes, after a check that the labels are among them."""
-    first = next(iter(labels))
-    if names is not None and (names.ndim != 1 or names.dtype.kind not in "US"):
+def _images(path, key, x):
+    """x as [N, H, W, C]."""
+    grey = x.ndim == 3 or x.ndim == 4 and x.shape[3] == 1
+    colour = x.ndim == 4 and x.shape[3] == 3
+    if x.dtype != np.uint8 or not (grey or colour) or not x.size:
+        raise Bad(f"{path}: {key} must be uint8 [N, H, W], [N, H, W, 1] or [N, H, W, 3], "
+                  f"not {x.dtype} {list(x.shape)}; convert it")
+    return x if x.ndim == 4 else x[..., None]
+
+
+def _labels(path, label, y, key, count):
+    if y.dtype.kind not in "iu" or y.shape != (count,):
+        raise Bad(f"{path}: {label} must be {count} integers, one per image of {key}, "
+                  f"not {y.dtype} {list(y.shape)}; convert it")
+    return y.astype(np.int64)
+
+
+def _names(path, names, count):
+    """Names of the classes as words, or None."""
+    if names is None:
+        return None
+    if names.ndim != 1 or names.dtype.kind not in "US":
         raise Bad(f"{path}: classes must be a row of names, not {names.dtype} {list(names.shape)}; convert it")
-    if names is not None and count not in (None, len(names)):
+    if count not in (None, len(names)):
         raise Bad(f"{path}: classes has {len(names)} names and the data set {count} classes; make the archive again")
-    total = count or (len(names) if names is not None else int(labels[first].max()) + 1)
+    words = [name.decode(errors="replace") if isinstance(name, bytes) else str(name) for name in names]
+    twice = [word for word in words if words.count(word) > 1]
+    if twice:
+        raise Bad(f"{path}: classes has the name {twice[0]!r} twice; name each class once")
+    return words
+
+
+def _numbered(path, labels, count):
+    """Numbers as names of the classes: of `count`, else of as many as there are labels without a gap."""
+    if count is not None:
+        return [str(c) for c in range(count)]
+    first, y = next(iter(labels.items()))
+    total = int(y.max()) + 1
+    gap = np.setdiff1d(np.arange(min(total, len(y) + 1)), y)
+    if len(gap):
+        raise Bad(f"{path}: {first} has no label {gap[0]} but labels up to {total - 1}; number the classes from 0 "
+                  "without gaps, or name them in a key 'classes'")
+    return [str(c) for c in range(total)]
+
+
+def _judge_labels(path, labels, total):
     for key, y in labels.items():
         if y.min() < 0 or y.max() >= total:
             raise Bad(f"{path}: {key} has the label {y.min() if y.min() < 0 else y.max()}, outside 0..{total - 1}; "
                       "number the classes from 0 without gaps")
-    gap = np.setdiff1d(np.arange(min(total, len(labels[first]) + 1)), labels[first])
-    if names is None and count is None and len(gap):
-        raise Bad(f"{path}: {first} has no label {gap[0]} but labels up to {total - 1}; number the classes from 0 "
-                  "without gaps, or name them in a key 'classes'")
-    if names is None:
-        return [str(c) for c in range(total)]
-    return [c.decode() if isinstance(c, bytes) else str(c) for c in names]
 
 
 def write_archive(path, **arrays):

@@ -10,19 +10,20 @@ An argument named like a key of a setting takes its value, `seed` is the seed of
 import os
 from dataclasses import dataclass
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
 import torch
 
 from ..errors import Bad
-from ..files import ROOT, data_root
+from ..files import ROOT, data_path, data_root
 from ..registry import DATASETS, arguments, judge, taken
 from ..settings import KEYS
 from ..values import Count, Range, Side, misfit
 from .archives import checked, known, read_archive
-from .images import read_folder, read_samples
+from .folders import read_folder
+from .images import read_samples
+from .memory import must_fit
 from .partitions import stratified
 from .rng import generator
 
@@ -32,6 +33,7 @@ NORMS = {"half": ((0.5,), (0.5,)),
          "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
          "cifar100": ((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)),
          "fashionmnist": ((0.2860,), (0.3530,))}
+PIECE = 512     # images resized at a time: floats of a whole set would not fit
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +61,8 @@ def dataset(name):
 
 def load(name, *, seed=0, size=None, channels=None, normalise=None, test_share=0.2, n_train=None, n_test=None, **own):
     """The data set called `name`, or the one at the path `name`: a folder of class folders (in train/ and test/, or
-    split here) or an .npz with x and y, or x_train, y_train, x_test, y_test, and perhaps classes.
+    split here) or an .npz with x and y, or x_train, y_train, x_test, y_test, and perhaps classes. A relative path is
+    taken from the repository, else from the folder of the archives.
 
     size: shorter side in pixels, then a centre crop to a square. channels: 3 repeats grey images. n_train, n_test:
     random subsets with the classes in proportion. test_share: where there is no split. normalise: a key of NORMS.
@@ -74,14 +77,20 @@ def load(name, *, seed=0, size=None, channels=None, normalise=None, test_share=0
     if name in DATASETS:
         where, found = f"dataset {name}", _made(name, seed, asked, own)
         if isinstance(found, Data):
-            return found
+            return _judged(found, where, asked)
         arrays = as_arrays(found, where, size)
     else:
         judge({}, own, f"dataset {name}")
         where = _own(name)
-        name = where.stem
         arrays = read_folder(where, size, channels) if where.is_dir() else read_archive(where)
-    return _assemble(name, where, arrays, size, channels, n_train, n_test, test_share, normalise, seed)
+    parts = _split(where, arrays, test_share, generator(seed, "data", "split"))
+    tensors = []
+    for (x, y, indices), part, count in zip(parts, ("train", "test"), (n_train, n_test), strict=True):
+        indices = _subset(where, y, indices, f"n_{part}", count, generator(seed, "data", part))
+        _judge_classes(where, part, y[indices.numpy()], arrays["classes"], count)
+        tensors += [_take(where, x, indices, size, channels), torch.from_numpy(y)[indices]]
+    mean, std = _norm(name, normalise, tensors[0].shape[1])
+    return Data(name if name in DATASETS else where.stem, *tensors, tuple(arrays["classes"]), mean, std)
 
 
 def _made(name, seed, asked, own):
@@ -118,52 +127,60 @@ def _both(train, test):
 
 
 def _own(name):
-    """The path of one's own data: from here, from the repository, or from the folder of the archives."""
-    for base in (Path(), ROOT, data_root()):
-        path = base / Path(name).expanduser()
-        if path.is_dir() or path.is_file() and path.suffix == ".npz":
-            return path
-        if path.is_file():
-            raise Bad(f"{path}: own data is a folder of class folders or an .npz archive; convert the file")
-    if os.sep in name or name.endswith(".npz"):
-        raise Bad(f"dataset: there is no folder or archive {name}; check the path "
-                  f"(tried {Path.cwd()}, {ROOT}, {data_root()})")
+    """The path of one's own data."""
+    path = data_path(name)
+    if path is not None:
+        return path
+    if os.sep in name or name.lower().endswith(".npz"):
+        raise Bad(f"dataset: there is no folder or archive {name}; check the path, which is taken from {ROOT}, else "
+                  f"from {data_root()}")
     near = get_close_matches(name.lower(), DATASETS, 3, 0.5) or DATASETS
     raise Bad(f"dataset: {name!r} is unknown; did you mean {' or '.join(near)}, or the path of your own data?")
 
 
-def _assemble(name, path, arrays, size, channels, n_train, n_test, test_share, normalise, seed):
-    """Split, subset, resize and turn the arrays [N, H, W, C] into Data; path: where they are from, for messages."""
-    if "x" in arrays:
-        total = len(arrays["y"])
-        # the training part is rounded down, as in the 6,941 + 1,736 images of Caltech-101
-        share = 1 - int(round((1 - test_share) * total, 6)) / total
-        rest, chosen = stratified(arrays["y"], share, generator(seed, "data", "split"))
-        if not len(rest) or not len(chosen):
-            raise Bad(f"{path}: {total} images cannot be split by test_share {test_share}; add images")
-        parts = [(arrays["x"], arrays["y"], rest), (arrays["x"], arrays["y"], chosen)]
-    else:
-        parts = [(arrays[f"x_{p}"], arrays[f"y_{p}"], torch.arange(len(arrays[f"y_{p}"]))) for p in ("train", "test")]
-    out = []
-    for (x, y, indices), part, count in zip(parts, ("train", "test"), (n_train, n_test), strict=True):
-        indices = _subset(path, y, indices, f"n_{part}", count, generator(seed, "data", part))
-        x = torch.from_numpy(np.ascontiguousarray(x[indices.numpy()].transpose(0, 3, 1, 2)))
-        out += [_channels(_resize(x, size), channels, path), torch.from_numpy(y)[indices]]
-    count = out[0].shape[1]
-    norm = NORMS[normalise or (name if name in NORMS and len(NORMS[name][0]) == count else
-                               "imagenet" if count == 3 and name != "mnist" else "half")]
-    if len(norm[0]) not in (1, count):
-        raise Bad(f"normalise: {normalise} is for 3 channels and {name} has {count}; set channels: 3")
-    mean, std = (values * count if len(values) == 1 else values for values in norm)
-    return Data(name, *out, tuple(arrays["classes"]), mean, std)
+def _split(where, arrays, test_share, rng):
+    """`[(x, y, indices)]` of the training and the test images; split here where the arrays are not."""
+    if "x" not in arrays:
+        return [(arrays[f"x_{p}"], arrays[f"y_{p}"], torch.arange(len(arrays[f"y_{p}"]))) for p in ("train", "test")]
+    total = len(arrays["y"])
+    # the training part is rounded down, as in the 6,941 + 1,736 images of Caltech-101
+    share = 1 - int(round((1 - test_share) * total, 6)) / total
+    rest, chosen = stratified(arrays["y"], share, rng)
+    if not len(rest) or not len(chosen):
+        raise Bad(f"{where}: {total} images cannot be split by test_share {test_share}; add images")
+    return [(arrays["x"], arrays["y"], rest), (arrays["x"], arrays["y"], chosen)]
 
 
-def _subset(path, y, indices, key, count, rng):
+def _subset(where, y, indices, key, count, rng):
     if count is None or count == len(indices):
         return indices
     if count > len(indices):
-        raise Bad(f"{path}: {key} {count} is more than the {len(indices)} images there are; lower it or set null")
+        raise Bad(f"{where}: {key} {count} is more than the {len(indices)} images there are; lower it or set null")
     return indices[stratified(y[indices.numpy()], count / len(indices), rng)[1]]
+
+
+def _judge_classes(where, part, y, classes, count=None):
+    """Bad unless there are two classes, each with images in this part; count: the n_train or n_test that was asked."""
+    if len(classes) < 2:
+        raise Bad(f"{where}: there is the class {classes[0]} alone; a net needs at least two to tell apart"
+                  if len(classes) else f"{where}: there are no classes")
+    empty = np.flatnonzero(np.bincount(y, minlength=len(classes)) == 0)
+    if not len(empty):
+        return
+    remedy = f"raise n_{part}, now {count}" if count else "add some, raise test_share, or leave the class out"
+    raise Bad(f"{where}: class {classes[empty[0]]} has no {'training' if part == 'train' else part} images; {remedy}")
+
+
+def _take(where, x, indices, size, channels):
+    """Images `indices` of x [N, H, W, C] as [n, C, H, W], resized, in one new tensor and nothing else."""
+    images = torch.from_numpy(x)
+    height, width = (size, size) if size else x.shape[1:3]
+    channels = _channels(x.shape[3], channels, where)
+    must_fit(len(indices) * channels * height * width, where, "set a smaller size, or n_train and n_test")
+    out = torch.empty(len(indices), channels, height, width, dtype=torch.uint8)
+    for piece, chosen in zip(out.split(PIECE), indices.split(PIECE), strict=True):
+        piece.copy_(_resize(images[chosen].permute(0, 3, 1, 2).contiguous(), size))     # grey is repeated
+    return out
 
 
 def _resize(x, size):
@@ -172,21 +189,47 @@ def _resize(x, size):
         return x
     height, width = (max(size, round(side * size / min(x.shape[2:]))) for side in x.shape[2:])
     top, left = (height - size) // 2, (width - size) // 2
-    out = torch.empty(*x.shape[:2], size, size, dtype=x.dtype)
-    for i in range(0, len(x), 512):  # in pieces: floats of a whole set would not fit
-        piece = x[i:i + 512] if x.is_floating_point() else x[i:i + 512].float()
-        piece = torch.nn.functional.interpolate(piece, (height, width), mode="bilinear", antialias=True)
-        piece = piece[:, :, top:top + size, left:left + size]
-        out[i:i + 512] = piece if x.is_floating_point() else piece.round().clamp(0, 255).to(x.dtype)
-    return out
+    out = torch.nn.functional.interpolate(x if x.is_floating_point() else x.float(), (height, width), mode="bilinear",
+                                          antialias=True)
+    out = out[:, :, top:top + size, left:left + size]
+    return out if x.is_floating_point() else out.round().clamp(0, 255).to(x.dtype)
 
 
-def _channels(x, channels, path):
-    if channels in (None, x.shape[1]):
-        return x
-    if channels == 1:
-        raise Bad(f"{path}: channels: 1 asks for grey images and these are in colour; set 3 or null")
-    return x.repeat(1, channels, 1, 1)
+def _channels(there, asked, where):
+    """How many channels images of so many get."""
+    if asked == 1 and there == 3:
+        raise Bad(f"{where}: channels: 1 asks for grey images and these are in colour; set 3 or null")
+    return asked or there
+
+
+def _norm(name, normalise, channels):
+    """(mean, std) per channel: those asked for, those of a data set of this name in DATASETS, or the usual ones."""
+    if normalise is None and name in DATASETS and len(NORMS.get(name, [()])[0]) == channels:
+        normalise = name
+    if normalise is None:
+        normalise = "imagenet" if channels == 3 and name != "mnist" else "half"
+    mean, std = NORMS[normalise]
+    if len(mean) not in (1, channels):
+        raise Bad(f"normalise: {normalise} is for 3 channels and {name} has {channels}; set channels: 3")
+    return (mean, std) if len(mean) == channels else (mean * channels, std * channels)
+
+
+def _judged(data, where, asked):
+    """Finished Data as it is; Bad where it is not what it says it is."""
+    for x, y, part in ((data.x, data.y, "train"), (data.x_test, data.y_test, "test")):
+        if x.ndim != 4 or x.shape[1:] != data.x.shape[1:] or not x.numel():
+            raise Bad(f"{where}: its {part} images must be [N, C, H, W] of one shape, not {list(x.shape)}")
+        if x.is_floating_point() and not x.isfinite().all():
+            raise Bad(f"{where}: its {part} images hold values that are not finite; mend or leave out those images")
+        if x.is_floating_point() == (data.mean is not None):
+            raise Bad(f"{where}: images of bytes come with mean and std, floats with neither")
+        if y.dtype != torch.int64 or y.shape != x.shape[:1]:
+            raise Bad(f"{where}: its {part} labels must be {len(x)} of int64, not {y.dtype} {list(y.shape)}")
+        if not 0 <= y.min() <= y.max() < len(data.classes):
+            raise Bad(f"{where}: its {part} labels go from {y.min()} to {y.max()}, and there are {len(data.classes)} "
+                      "classes; number them from 0")
+        _judge_classes(where, part, y.numpy(), data.classes, asked[f"n_{part}"])
+    return data
 
 
 # --- the data sets that are known by name -----------------------------------------------------------------------
@@ -251,7 +294,7 @@ def _digits(name, size, channels, noise, n_train, n_test, seed):
                   f"{len(y) - 1}")
     x = torch.from_numpy(source.images).double()[:, None]
     mean, std, scale = x.mean(), x.std(correction=0), (1 + noise**2) ** 0.5
-    x = _channels(_resize((x - mean) / std, size), channels, name)
+    x = _resize((x - mean) / std, size).repeat(1, _channels(1, channels, name), 1, 1)
     if noise:
         # drawn for all images whatever the subset: an image looks the same in every subset of one seed
         x = (x + noise * torch.randn(x.shape, dtype=x.dtype, generator=generator(seed, "data", "noise"))) / scale

@@ -3,6 +3,7 @@
 A net is `f(channels, classes, size, *, arguments) -> nn.Module` for images `[channels, size, size]`, its arguments with
 types of `lib.values`, registered by `@model(name)`. An argument named like a key of a setting takes its value.
 """
+import warnings
 from typing import Literal
 
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 from torchvision import models as torchvision_models
 from torchvision.models.vision_transformer import VisionTransformer
 
-from ..errors import Bad
+from ..errors import Bad, short
 from ..registry import MODELS, arguments, judge, taken
 from ..values import Small, Width
 
@@ -133,6 +134,35 @@ def build(settings, channels, classes, size):
     options = taken(arguments(f), settings)
     judge(arguments(f), options, f"model {f.name}")
     return f(channels, classes, size, **options)
+
+
+def try_out(settings, channels, classes, size, images):
+    """Bad unless the net can be built for such images, and trained on a minibatch of so many.
+
+    It is tried without memory or arithmetic, on the meta device; a net that needs them is tried on the CPU.
+    """
+    try:
+        scores = _scores("meta", settings, channels, classes, size, images)
+    except Exception:  # noqa: BLE001  whatever a net of one's own may raise there
+        try:
+            scores = _scores("cpu", settings, channels, classes, size, images)
+        except Bad:
+            raise
+        except Exception as error:
+            what = f"{images} image{'s' * (images > 1)} of {channels} x {size} x {size}"
+            remedy = "give every client more images, or choose another model" if images == 1 else "choose another model or size"
+            raise Bad(f"model: {settings['model']} cannot train on a minibatch of {what} ({short(error)}); "
+                      f"{remedy}") from error
+    if tuple(scores) != (images, classes):
+        raise Bad(f"model: {settings['model']} gives {list(scores)} for {images} images of {classes} classes; it must "
+                  "give one score for each image and class")
+
+
+def _scores(device, settings, channels, classes, size, images):
+    """Shape of what a net in training gives for zeros."""
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]), torch.device(device), torch.no_grad():
+        warnings.simplefilter("ignore")     # of layers without entries, which then fail
+        return build(settings, channels, classes, size).train()(torch.zeros(images, channels, size, size)).shape
 
 
 def first_layer(model):

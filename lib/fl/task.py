@@ -240,7 +240,8 @@ class Task:
         digest = hashlib.sha256()
         for t in tensors:
             digest.update(str((t.dtype, tuple(t.shape))).encode())
-            digest.update(t.cpu().contiguous().numpy().tobytes())
+            for part in t.split(4096):      # in pieces: on a GPU a second copy of the images would be made here
+                digest.update(part.cpu().contiguous().numpy())
         return digest.hexdigest()
 
     def fingerprint(self, *which):
@@ -315,6 +316,21 @@ def _forget(settings, k, indices, y, rng):
     return mask
 
 
+def _judge_net(settings, x, clients, classes):
+    """Bad where the images are not square, `input_size` is larger, or the net cannot train on the smallest minibatch."""
+    height, width = x.shape[2:]
+    size = settings["input_size"] or width
+    if height != width:
+        raise Bad(f"size: the images have {width}x{height} pixels and a net takes square ones; set size")
+    if size > width:
+        raise Bad(f"input_size: {size} is more than the {width} pixels of an image's side; lower it or set size")
+    held = [len(client.indices(which)) for client in clients for which in ("full", "retain")]
+    smallest = 1 if 1 in held or settings["batch_size"] == 1 else 2
+    if settings["training"] == "union" and settings["batch_size"] > 1:
+        smallest = 2
+    models.try_out(settings, x.shape[1], classes, size, smallest)
+
+
 def make_task(settings, seed, name="task"):
     """The task of one setting at one seed. `settings`: flat keys, see `lib.settings.KEYS`; missing ones get defaults."""
     s = complete(settings)
@@ -343,6 +359,7 @@ def make_task(settings, seed, name="task"):
             raise Bad(f"poison_label: {label} is no class; name 0 to {len(data.classes) - 1}")
         marked, y = poison(s, y, clients, seed)
         marked = marked.to(device)
+    _judge_net(s, x, clients, len(data.classes))
     return Task(name, s, seed, x.to(device), y.to(device), data.x_test.to(device), data.y_test.to(device),
                 tuple(data.classes), data.mean, data.std, tuple(clients), Recipe(**{k: s[k] for k in RECIPE_KEYS}),
                 torch.device(device), getattr(torch, s["dtype"]), marked, data.white, label)

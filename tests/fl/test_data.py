@@ -133,8 +133,10 @@ def test_x_and_y_are_split_stratified_by_seed(tmp_path):
     assert torch.equal(both, torch.from_numpy(x).flatten(1).sum(1).sort().values)
     assert same(got, load("caltech101")) and not same(got, load("caltech101", seed=1))
     assert len(load("caltech101", test_share=0.4).x_test) == 202
-    write_archive(tmp_path / "caltech101_8.npz", x=x[:303], y=y[:303])
-    assert len(load("caltech101", size=8, n_test=20).x) == 242  # the archive of this size comes first
+    write_archive(tmp_path / "caltech101_8.npz", x=x[:404], y=y[:404])
+    assert len(load("caltech101", size=8, test_share=0.25).x) == 303  # the archive of this size comes first
+    with pytest.raises(Bad, match="class 61 has no test images; raise n_test, now 61"):
+        load("caltech101", n_test=61)
 
 
 def test_real_archives(monkeypatch):
@@ -146,7 +148,7 @@ def test_real_archives(monkeypatch):
     if not there:
         pytest.skip("FU_DATA has no archives")
     for name in there:
-        got = load(name, n_test=200)
+        got = load(name)
         n, c, side, classes = expected[name]
         assert got.x.shape == (n, c, side, side) and len(got.classes) == classes == len(got.y.unique())
 
@@ -288,14 +290,17 @@ def test_own_folder(tmp_path):
     assert torch.equal(got.x[:, 0, 0, 0], 40 + 100 * got.y) and got.x.dtype == torch.uint8 and got.name == "pets"
     assert sorted(got.y_test.tolist()) == [0, 1] and got.mean == NORMS["imagenet"][0]
     assert load("pets", channels=1).x.shape == (8, 1, 9, 9)
-    assert load("pets", n_train=4, n_test=1, size=4).x.shape == (4, 3, 4, 4)
+    assert load("pets", n_train=4, n_test=2, size=4).x.shape == (4, 3, 4, 4)
 
 
 def test_own_folder_with_a_split_and_grey_images(tmp_path):
     folder(tmp_path / "train", mode="L", sizes=((9, 8),))
     folder(tmp_path / "test", mode="L", n=2, classes=("dog",), sizes=((9, 8),))
+    with pytest.raises(Bad, match="test/cat: the folder holds no images"):
+        load(str(tmp_path))
+    folder(tmp_path / "test", mode="L", n=1, classes=("cat",), sizes=((9, 8),))
     got = load(str(tmp_path))
-    assert got.x.shape == (10, 1, 8, 9) and got.y_test.tolist() == [1, 1] and got.mean == (0.5,)
+    assert got.x.shape == (10, 1, 8, 9) and got.y_test.tolist() == [0, 1, 1] and got.mean == (0.5,)
     folder(tmp_path / "test", classes=("cow",))
     with pytest.raises(Bad, match="cow: train/ has no class"):
         load(str(tmp_path))
