@@ -19,8 +19,9 @@ import time
 from pathlib import Path
 
 from lib import extensions
+from lib.checksums import enter
 from lib.errors import Bad
-from lib.files import ROOT, write
+from lib.files import ROOT, sha256, write
 from lib.profiles import _Loader, load, seeds_of, select
 
 from .jobs import accepts, claim_gpu, parameters
@@ -52,6 +53,7 @@ def execute(src, dst, values=None, show=True):
         error = _kernel(_injected(src, values), part, src.parent, dst.stem if show else None)
         final = failed if error else dst
         write(final.with_suffix(".html"), page(part))
+        enter(final, sha256(part))
         os.replace(part, final)         # last: a notebook without its page is not trusted either
         del gpu
     if error:

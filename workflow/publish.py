@@ -14,6 +14,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from lib.checksums import seal, verify
 from lib.errors import Bad
 from lib.files import ROOT, runs_root, write
 from lib.profiles import load, seeds_of, select
@@ -146,7 +147,7 @@ def _clean_notebooks(numbers):
     pages = {}
     for number in numbers:
         source = notebook(number)
-        ran = runs_root() / "quick" / "notebooks" / source.name
+        ran = verify(runs_root() / "quick" / "notebooks" / source.name, f"run notebook {number} again")
         pages[source] = _dumps(clean(_plain(source), _plain(ran)))
     return pages
 
@@ -164,7 +165,9 @@ def _merge_claims(results):
     if not list(results.glob("*.claims.csv")):
         return []
     from lib.report.claims import merge_claims
-    return [write(results / "claims.csv", merge_claims(results).to_csv(index=False, lineterminator="\n"))]
+    path = write(results / "claims.csv", merge_claims(results).to_csv(index=False, lineterminator="\n"))
+    seal(path)
+    return [path]
 
 
 def readme_text():
