@@ -86,6 +86,18 @@ def each_run(df, method, stop="oracle", **options):
     return part.pivot(index=["distribution", "setting", "seed"], columns="metric", values="value")
 
 
+def settings_with(df, *names):
+    """The settings with runs of all these names (`method variant`), also where a run diverged and has no number."""
+    name = (df["method"] + " " + df["variant"]).str.strip()
+    return [setting for setting, there in name.groupby(df["setting"]) if set(names) <= set(there)]
+
+
+def told(runs, column):
+    """Of a table of `each_run` the runs with a number in a column, and those that have none because they diverged."""
+    lost = runs[DIVERGED].notna() if DIVERGED in runs else False
+    return runs[runs[column].notna() | lost]
+
+
 def rounds_to_retrain(df, within=2.0, metrics=("retain_acc", "test_acc")):
     """First evaluated round with every metric within `within` points below Retrain's last value, one row per (setting,
     seed), one column per method; NaN where it never gets there."""

@@ -61,6 +61,9 @@ def _sentence(f):
 def judge(df, notebook, **tables):
     """All claims of a notebook, tested on its rows and on further tables that the claims take by name.
 
+    A run that diverged has NaN for every number, and no comparison with NaN is true: what a sentence praises does not
+    hold in that seed, and a rival that diverged is neither nearer nor cheaper.
+
     Returns a table: id, place, text, value (the number in words), n (seeds or cases tested), n_holds, verdict.
     """
     claims = [f for f in CLAIMS.values() if f.notebook == notebook]
