@@ -3,9 +3,10 @@
 python benchmarks/search.py --profile quick [--only digits_small_cnn] [--methods NoT,FT]
 
 The criterion is the average gap to the same seed's Retrain at the last round, measured on the clients' validation
-splits in place of the test set. All that was tried goes to results/<profile>/search.csv; the store keeps the runs.
+splits in place of the test set. A trial that diverged comes behind all others, without a gap. All that was tried goes to results/<profile>/search.csv; the store keeps the runs.
 """
 import argparse
+import math
 import os
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ import yaml  # noqa: E402
 import lib  # noqa: E402
 from lib.errors import Bad  # noqa: E402
 from lib.profiles import _Loader  # noqa: E402
+from lib.checksums import seal, verify  # noqa: E402
 from lib.report.rows import variant  # noqa: E402
 from lib.settings import check  # noqa: E402
 
@@ -53,18 +55,21 @@ def search(profile, only=None, methods=None):
     store, out = lib.open_store(profile), []
     for name, (flat, candidates) in plan(profile, only).items():
         task = lib.make_task({**flat, "every": 10**6}, SEED, name).on_validation()
-        reference = lib.run(task, store, "Retrain", count=flat["rounds"])["curve"][-1]
+        reference = retrained(task, store, flat["rounds"])
         for method in methods or candidates:
             tried = []
             for hp in candidates[method]:
-                end = lib.run(task, store, method, hp)["curve"][-1]
+                done = lib.run(task, store, method, hp)
+                end = done["curve"][-1]
                 tried.append({"profile": profile, "setting": name, "seed": SEED, "method": method,
                               "variant": variant(hp), "round": end["round"],
                               **{m: round(end[m], 4) for m in METRICS},
                               "avg_gap": round(lib.average_gap(end, reference), 4)})
+                if done["diverged"] is not None:
+                    print(f"{name}: {method}: {hp} diverged in round {done['diverged']}", flush=True)
                 print({k: tried[-1][k] for k in ("setting", "method", "variant", "avg_gap", *METRICS)}, flush=True)
-            best = min(range(len(tried)), key=lambda i: tried[i]["avg_gap"])
-            print(f"{name}: {method}: {candidates[method][best]}", flush=True)
+            best = nearest([trial["avg_gap"] for trial in tried])
+            print(f"{name}: {method}: {'all diverged' if best is None else candidates[method][best]}", flush=True)
             out += [{**row, "chosen": i == best} for i, row in enumerate(tried)]
         out.append({"profile": profile, "setting": name, "seed": SEED, "method": "Retrain", "variant": "",
                     "round": reference["round"], **{m: round(reference[m], 4) for m in METRICS}, "avg_gap": 0.0,
@@ -72,10 +77,25 @@ def search(profile, only=None, methods=None):
     return pd.DataFrame(out)
 
 
+def retrained(task, store, rounds):
+    """Where Retrain ends; Bad where it diverged, since nothing can be near it."""
+    done = lib.run(task, store, "Retrain", count=rounds)
+    if done["diverged"] is not None:
+        raise Bad(f"{task.name}: Retrain diverged in round {done['diverged']}, so that there is no gap to it; "
+                  "choose a smaller lr in params/search.yaml")
+    return done["curve"][-1]
+
+
+def nearest(gaps):
+    """Place of the smallest gap; a trial that diverged has NaN and comes last, None where all did."""
+    found = min(range(len(gaps)), key=lambda i: (math.isnan(gaps[i]), gaps[i]))
+    return None if math.isnan(gaps[found]) else found
+
+
 def merge(new, path):
     """Rows of this search over older ones of the same file: settings and methods that were not searched stay."""
     if path.exists():
-        old = pd.read_csv(path, keep_default_na=False)
+        old = pd.read_csv(verify(path, "search again, or restore the file"), keep_default_na=False)
         fresh = set(zip(new["setting"], new["method"], strict=True))
         new = pd.concat([old[[k not in fresh for k in zip(old["setting"], old["method"], strict=True)]], new])
     return new.sort_values(["setting", "method"], kind="stable")
@@ -91,6 +111,7 @@ def main():
     table = merge(search(args.profile, args.only, args.methods and args.methods.split(",")), path)
     path.parent.mkdir(parents=True, exist_ok=True)
     table.to_csv(path, index=False, lineterminator="\n")
+    seal(path)
 
 
 if __name__ == "__main__":

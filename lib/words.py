@@ -7,6 +7,7 @@ from .registry import Registry
 
 REFERENCE = "Retrain"
 AVG_GAP = "avg_gap"
+DIVERGED = "diverged"       # the round in which a run stopped being finite; runs that did not have no such row
 GAP = ("retain_acc", "forget_acc", "test_acc", "mia")                   # the average gap is over these
 RATIOS = {"comm_bytes": "comm_ratio", "comp_flops": "comp_ratio"}       # a cost, and the cost over Retrain's
 
@@ -77,7 +78,7 @@ def rank(column):
 class Metric(NamedTuple):
     """A metric in words. kind: `accuracy`, `attack` (a share of attacks that succeed), `loss`, `gap` (zero is best),
     `cost`, `cost ratio` (over Retrain's), `time` (differs from run to run), `norm`, `score` (1 is Retrain), `ratio`,
-    `share` (of parameters, of a score) or `time bound` (of Theorem 1)."""
+    `share` (of parameters, of a score), `time bound` (of Theorem 1) or `end` (of a run that diverged)."""
     name: str
     words: str
     unit: str
@@ -97,6 +98,7 @@ METRICS = {row.name: row for row in (
     Metric("comm_ratio", "bytes / Retrain", "ratio", "cost ratio"),
     Metric("comp_ratio", "FLOPs / Retrain", "ratio", "cost ratio"),
     Metric("storage_bytes", "stored bytes", "bytes", "cost"),
+    Metric("diverged", "diverged in round", "rounds", "end"),
     # of TIS
     Metric("nta", "NTA", "ratio", "score"),
     Metric("nfs_target", "NFS (target)", "ratio", "score"),

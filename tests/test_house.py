@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 # from the bottom up; a room imports from those below it and from itself
-FLOORS = (("errors", "extensions", "files", "sources", "profiles", "registry", "settings", "signatures", "values", "words"),
+FLOORS = (("checksums", "errors", "extensions", "files", "sources", "profiles", "registry", "settings", "signatures", "values", "words"),
           ("fl",), ("metrics", "methods"),
           ("runs",), ("theory",), ("report",), ("workflow",))
 HEIGHT = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}

@@ -19,8 +19,9 @@ import time
 from pathlib import Path
 
 from lib import extensions
+from lib.checksums import beside, enter
 from lib.errors import Bad
-from lib.files import ROOT, write
+from lib.files import ROOT, sha256, write
 from lib.profiles import _Loader, load, seeds_of, select
 
 from .jobs import accepts, claim_gpu, parameters
@@ -46,12 +47,14 @@ def execute(src, dst, values=None, show=True):
     part, failed = dst.with_name(f".{dst.stem}.part.ipynb"), dst.with_name(f"{dst.stem}.failed.ipynb")
     with open(dst.with_name(f".{dst.stem}.lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        for old in (dst, failed, dst.with_suffix(".html"), failed.with_suffix(".html")):
+        for old in (dst, failed, dst.with_suffix(".html"), failed.with_suffix(".html"), beside(dst)):
             old.unlink(missing_ok=True)
         gpu = claim_gpu()
         error = _kernel(_injected(src, values), part, src.parent, dst.stem if show else None)
         final = failed if error else dst
         write(final.with_suffix(".html"), page(part))
+        if not error:
+            enter(dst, sha256(part))
         os.replace(part, final)         # last: a notebook without its page is not trusted either
         del gpu
     if error:

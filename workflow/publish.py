@@ -14,6 +14,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from lib.checksums import beside, seal, verify
 from lib.errors import Bad
 from lib.files import ROOT, runs_root, write
 from lib.profiles import load, seeds_of, select
@@ -124,6 +125,10 @@ def _refuse_unfinished(profile, number, settings):
     if word != "done":
         happened = "has failed" if path else "has not run"
         raise Bad(f"nothing is published: notebook {number} {happened} with profile {name}")
+    verify(path, f"run notebook {number} again: ./run_all.sh --profile {name} --only {number}")
+    for table in sorted((runs_root() / name / "results").glob(f"{number}.*csv")):
+        if beside(table).exists():
+            verify(table, f"run notebook {number} again: ./run_all.sh --profile {name} --only {number}")
     whole = settings == everything
     if name == "quick" and not whole:
         raise Bad(f"nothing is published: with quick, the outputs of notebook {number} are committed as a whole; "
@@ -164,7 +169,9 @@ def _merge_claims(results):
     if not list(results.glob("*.claims.csv")):
         return []
     from lib.report.claims import merge_claims
-    return [write(results / "claims.csv", merge_claims(results).to_csv(index=False, lineterminator="\n"))]
+    path = write(results / "claims.csv", merge_claims(results).to_csv(index=False, lineterminator="\n"))
+    seal(path)
+    return [path]
 
 
 def readme_text():

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.functional import cosine_similarity, cross_entropy, kl_div, log_softmax
 
 from ..errors import Bad
+from ..fl.finite import NO_GUESS, finite, guess
 from ..fl.models import features, first_layer
 from ..fl.rounds import BYTES, Cost, Round, Then, ascent, average, fedavg, one_round, server_job
 from ..values import Count, Momentum, NotNegative, Positive, Rate, Schedule, Share, Whole
@@ -305,14 +306,21 @@ def pgd(task, trained, *, lr: Rate = 0.1, momentum: Momentum = 0.9, iterations: 
 
 # -- MoDE ------------------------------------------------------------------------------------------------------------
 
+NOT_A_LABEL = -100      # what torch's cross-entropy leaves out
+
+
 @torch.no_grad()
 def guided(task, phi):
-    """Jobs over all data in which what is to be forgotten carries the labels that `phi` gives it."""
+    """Jobs over all data in which what is to be forgotten carries the labels that `phi` gives it.
+
+    Where its logits are not finite there is no label, and cross-entropy leaves the image out.
+    """
     labels = task.y.clone()
     net = task.load(phi)
     for part in task.indices("forget").split(512):
         images = task.inputs(task.x[part], marked=task.marks(part))
-        labels[part] = net(images).argmax(1)
+        said = guess(net(images))
+        labels[part] = said.masked_fill(said == NO_GUESS, NOT_A_LABEL)
     return [job._replace(labels=labels[job.indices]) for job in task.jobs("full")]
 
 
@@ -344,7 +352,7 @@ def mode(task, trained, *, lr: Rate = 0.005, lr_phi: Rate = 0.1, rounds: Whole =
             phi = now.state
             cost += now.cost
             theta = average([theta, phi], [keep, 1 - keep])
-        if guide:
+        if guide and finite(theta):
             now = one_round(task, guided(task, phi), theta, phase="mode", start=r - 1, recipe=custom(task, lr=lr))
             theta = now.state
             cost += now.cost + labelling_cost(task)

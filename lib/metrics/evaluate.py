@@ -4,6 +4,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from ..errors import Bad
+from ..fl.finite import finite, guess, share
 from ..words import GAP
 from . import uses
 
@@ -25,13 +26,14 @@ def predict(task, state, indices=None, images=None, batch=512, triggered=False):
 
 
 def accuracy(logits, labels):
-    """Top-1 accuracy in percent; NaN without samples."""
-    return 100 * (logits.argmax(1) == labels).double().mean().item() if len(labels) else float("nan")
+    """Top-1 accuracy in percent; NaN without samples, and where logits are not finite."""
+    return share(guess(logits), labels)
 
 
 def losses(logits, labels):
-    """Cross-entropy of each sample, float64 numpy."""
-    return cross_entropy(logits.double(), labels, reduction="none").cpu().numpy()
+    """Cross-entropy of each sample, float64 numpy; NaN where a logit is not finite."""
+    found = cross_entropy(logits.double(), labels, reduction="none")
+    return found.masked_fill(~logits.isfinite().all(1), torch.nan).cpu().numpy()
 
 
 def evaluate(task, state):
@@ -77,8 +79,14 @@ def mean(values):
 
 
 def measured(task, state):
-    """`{name: number}` of the settings' own metrics (see `lib.metric`); Bad where one gives something else."""
-    return {f.name: number(f.name, f(task, state)) for f in uses(task.settings)}
+    """`{name: number}` of the settings' own metrics (see `lib.metric`); Bad where one gives something else.
+
+    NaN of a state that is not finite, of which nobody is asked: what counts arg-maxima would give a number.
+    """
+    wanted = uses(task.settings)
+    if wanted and not finite(state):
+        return {f.name: float("nan") for f in wanted}
+    return {f.name: number(f.name, f(task, state)) for f in wanted}
 
 
 def number(name, value):
@@ -93,9 +101,8 @@ def number(name, value):
 def backdoor(task, state):
     """Attack success rate and backdoor accuracy (percent) on triggered test images whose true label is another."""
     others = task.y_test != task.poison_label
-    guess = predict(task, state, images=task.x_test[others], triggered=True).argmax(1)
-    return {"asr": 100 * (guess == task.poison_label).double().mean().item(),
-            "backdoor_acc": 100 * (guess == task.y_test[others]).double().mean().item()}
+    said = guess(predict(task, state, images=task.x_test[others], triggered=True))
+    return {"asr": share(said, task.poison_label), "backdoor_acc": share(said, task.y_test[others])}
 
 
 def mia(forget, test, rng, draws=10, folds=10):

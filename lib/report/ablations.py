@@ -52,7 +52,7 @@ def race(df, groups, metrics=(AVG_GAP, "forget_acc", "retain_acc"), until=None, 
     for top, bottom, metric in zip(axes[0], axes[-1], metrics):
         top.set_title(titled(metric))
         bottom.set_xlabel("round of recovery")
-    note(fig, part, many="line: mean, band: smallest to largest seed")
+    note(fig, part, many="line: mean, band: smallest to largest seed", of=df)
     return fig
 
 
@@ -78,7 +78,9 @@ def strength(df, names, at, setting):
     for ax, (metric, r, title) in zip(axes, panels):
         here = part[(part["metric"] == metric) & (part["round"] == r)]
         for y, name in enumerate(names):
-            values = here[here["method"] == name]["value"]
+            values = here[here["method"] == name]["value"].dropna()
+            if values.empty:
+                continue
             ax.barh(y, values.mean(), height=0.62, color=drawn[name]["color"], alpha=0.85)
             ax.text(values.max(), y, f" {values.mean():.1f}", va="center", fontsize=8.5)
             dots(ax, values, y, size=2.5)
@@ -89,7 +91,7 @@ def strength(df, names, at, setting):
         ax.margins(x=0.16)
         ax.set_xlim(left=0)
         bare(ax, names)
-    note(fig, part[part["method"].isin(names)], "dashed: where Retrain ends", "dots: seeds")
+    note(fig, part[part["method"].isin(names)], "dashed: where Retrain ends", "dots: seeds", of=df)
     return fig
 
 
@@ -149,5 +151,5 @@ def growth(df, x, xlabel, metrics, stop="oracle", methods=None):
         if known(metric).unit in PREFIXED:
             prefixed_axis(ax.yaxis, known(metric).unit)
     legend(fig, [proxy(name, **drawn[name] | {"lw": 2.2, "ms": 6}) for name in names])
-    note(fig, part, many="line: mean, dots: seeds")
+    note(fig, part, many="line: mean, dots: seeds", of=df)
     return fig

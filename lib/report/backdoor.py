@@ -2,6 +2,7 @@
 import seaborn as sns
 
 from ..fl.backdoor import add_trigger
+from ..fl.finite import NO_GUESS, guess
 from ..metrics.evaluate import predict
 from .pictures import images
 
@@ -15,10 +16,15 @@ def triggered_images(task, states, count=8):
     grid = [clean, add_trigger(clean, task.white)]
     captions = []
     for row in grid:
-        said = {name: predict(task, state, images=row).argmax(1) for name, state in states.items()}
-        captions.append(["\n".join(f"{name}: {task.class_names[labels[i]]}" for name, labels in said.items())
+        said = {name: guess(predict(task, state, images=row)) for name, state in states.items()}
+        captions.append(["\n".join(f"{name}: {word(task, labels[i])}" for name, labels in said.items())
                          for i in range(len(pick))])
     return images(grid, ["clean", "with trigger"], captions)
+
+
+def word(task, label):
+    """The name of a class; what a diverged model says is none."""
+    return "diverged" if label == NO_GUESS else task.class_names[label]
 
 
 def asleep(df, methods):

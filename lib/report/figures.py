@@ -135,7 +135,7 @@ def curves(df, metrics=GAP, methods=None, zoom=None, x="round"):
     handles = [proxy(name, **as_drawn(look, name in points)) for name, look in drawn.items()]
     if REFERENCE in set(df["method"]):
         handles.append(proxy("end of Retrain (the goal)", **GOAL))
-    note(fig, part, many="thick: mean, thin: each seed")
+    note(fig, part, many="thick: mean, thin: each seed", of=df)
     legend(fig, handles)
     return fig
 
@@ -233,7 +233,8 @@ def versus_retrain(df, stop="oracle", methods=None):
 
     floor = "; grey, where there is one: the gap of a second Retrain" if len(again) else ""
     note(fig, table[table["metric"] == AVG_GAP],
-         "distance to Retrain and cost: short is good, best on top" + floor, "small dots: seeds")
+         "distance to Retrain and cost: short is good, best on top" + floor, "small dots: seeds",
+         of=df[df["method"].isin(shown)])
     return fig
 
 
@@ -249,7 +250,7 @@ def panels_for_bars(table, settings, panels):
 def draw_differences(ax, values, names, drawn):
     """A line from Retrain (0) to the mean of each name, and its seeds."""
     for y, name in enumerate(names):
-        own = values[values["name"] == name]
+        own = values[values["name"] == name].dropna(subset="value")
         if own.empty:
             continue
         look = drawn[own["method"].iloc[0]]
@@ -263,7 +264,7 @@ def draw_differences(ax, values, names, drawn):
 def draw_bars(ax, values, names, drawn):
     """A bar and its number for each name, and its seeds."""
     for y, name in enumerate(names):
-        own = values[values["name"] == name]
+        own = values[values["name"] == name].dropna(subset="value")
         if own.empty:
             continue
         method, mean = own["method"].iloc[0], own["value"].mean()
@@ -271,7 +272,7 @@ def draw_bars(ax, values, names, drawn):
         ax.text(max(mean, own["value"].max()), y, f" {mean:.2f}", va="center", fontsize=8.5, zorder=4,
                 bbox={"fc": "white", "ec": "none", "pad": 0.6})
         dots(ax, own["value"], y)
-    ax.set_xlim(0, 1.28 * max(values["value"].max(), 1e-9) if len(values) else 1)
+    ax.set_xlim(0, 1.28 * max(1e-9, values["value"].max()) if len(values) else 1)
 
 
 def dots(ax, values, y, size=2.2):
@@ -339,7 +340,7 @@ def gap_bars(df, table, dataset=None, model=None, stop="oracle"):
         ax.set_title(title)
         ax.set_xlabel("average gap to Retrain (points)")
     legend(fig, [proxy("ours", marker="s", ls="", color="#777777", ms=9), proxy(block, **PAPER)])
-    note(fig, part, many="small dots: seeds")
+    note(fig, part, many="small dots: seeds", of=df)
     return fig
 
 
@@ -369,7 +370,7 @@ def tradeoff(df, x="nfs_target", y="nta", key="gamma", stop="last", label=(10, 3
         ax.set_xlim(min(-0.05, here[here["metric"] == x]["value"].quantile(0.02)), 1.15)
     for row in axes:
         row[0].set_ylabel(f"usefulness: {known(y).words}")
-    note(fig, part, f"up and right is better; small numbers: {key}", "thin: each seed, cross: sd")
+    note(fig, part, f"up and right is better; small numbers: {key}", "thin: each seed, cross: sd", of=df)
     legend(fig, [proxy(m, **drawn[m] | {"lw": 2.4, "ms": 6}) for m in methods])
     return fig
 
@@ -431,7 +432,7 @@ def lines(df, x, y, stop="oracle", hue="method", col="setting", ylabel=None, xla
     common = name_panels(axes, panels, xlabel or known(x).words)
 
     spread = "thin: each seed" if few else "band: sd"
-    note(fig, part, common, f"thick: mean, {spread}")
+    note(fig, part, common, f"thick: mean, {spread}", of=df)
     title = None if hue in ("method", "name") else hue
     legend(fig, [proxy(name, **look) for name, look in drawn.items()], title=title, title_fontsize=10)
     return fig

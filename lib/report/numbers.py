@@ -16,6 +16,14 @@ def number(mean, sd=np.nan, unit="percent"):
     return _plain(mean / scale) + spread + prefix
 
 
+def over_seeds(text, n, diverged):
+    """A mean over n seeds; where further seeds diverged, that as well: `98.41 (1 of 3 seeds, 2 diverged)`."""
+    if not diverged:
+        return text
+    words = f"{int(n)} of {int(n + diverged)} seeds, {int(diverged)} diverged"
+    return f"{text} ({words})" if n else words
+
+
 def _plain(value):
     """Two decimals, or two digits where that says more."""
     return f"{value:.2f}" if value == 0 or 0.01 <= abs(value) < 1e5 else f"{value:.2g}"

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..checksums import seal, verify
 from ..errors import Bad, nearest
 from ..files import folder, write
-from ..words import AVG_GAP, GAP, REFERENCE, known, metric
+from ..words import AVG_GAP, DIVERGED, GAP, REFERENCE, known, metric
 
 COLUMNS = ["profile", "notebook", "setting", "table", "dataset", "model", "distribution", "scenario", "method",
            "variant", "seed", "stop", "round", "metric", "value", "unit"]
@@ -108,7 +109,8 @@ def rows_of_run(run, end=None):
     """Rows of one run's curve: {"round": t, "bytes": .., "flops": .., "seconds": .., metric: value ..} for each
     evaluated round, costs from the beginning of unlearning; values that are no numbers are left out.
 
-    end: the last point of its Retrain, to which the average gap is taken.
+    end: the last point of its Retrain, to which the average gap is taken. A run that has `diverged` has a row of that
+    metric, its round, at `last` and at `oracle`, where every other value, costs as well, is NaN: it has no best round.
     """
     named = {column: run[column] for column in OF_RUN if column in run}
     points = sorted(run["curve"], key=lambda point: point["round"])
@@ -116,6 +118,7 @@ def rows_of_run(run, end=None):
     gaps = [gap_to(point, end) for point in points] if end else [np.nan] * len(points)
     if end:
         stops.append(("oracle", oracle_of(run, gaps)))
+    lost = run.get(DIVERGED)
     out = []
     for stop, i in stops:
         values = {COSTS.get(name, name): value for name, value in points[i].items() if name != "round"}
@@ -123,7 +126,10 @@ def rows_of_run(run, end=None):
             values = {name: value for name, value in values.items() if not is_time(name)}
         else:
             values["storage_bytes"] = run.get("storage_bytes")
-        if not np.isnan(gaps[i]):
+        if lost is not None and stop != "curve":
+            values |= {AVG_GAP: np.nan} if end else {}
+            values = dict.fromkeys(values, np.nan) | {DIVERGED: lost}
+        elif not np.isnan(gaps[i]):
             values[AVG_GAP] = gaps[i]
         at = {**named, "stop": stop, "round": points[i]["round"]}
         out += [{**at, "metric": name, "value": value} for name, value in values.items() if is_number(value)]
@@ -136,8 +142,9 @@ def gap_to(point, end):
 
 
 def oracle_of(run, gaps):
-    """Place of the round with the smallest gap, the earliest of equals; Retrain's own, and without gaps: the last."""
-    if run["method"] == REFERENCE or np.isnan(gaps).all():
+    """Place of the round with the smallest gap, the earliest of equals; Retrain's own, of a run that diverged, and
+    without gaps: the last."""
+    if run["method"] == REFERENCE or run.get(DIVERGED) is not None or np.isnan(gaps).all():
         return len(gaps) - 1
     return int(np.nanargmin(gaps))
 
@@ -271,17 +278,17 @@ def thin_sweeps(df):
 
 
 def save_results(profile, notebook, df, device="cpu", dtype="float32", **meta):
-    """Write <notebook>.csv (see `thin`), <notebook>.timing.csv (what differs from run to run) and
-    <notebook>.meta.json."""
+    """Write <notebook>.csv (see `thin`), <notebook>.timing.csv (what differs from run to run), <notebook>.meta.json,
+    and the checksums of all three, <notebook>.sha256."""
     df = thin(check(df, profile, notebook))
     timing = df["metric"].map(is_time).astype(bool) | (df["unit"] == "seconds")
     seeds = sorted({int(seed) for seed in df["seed"]})
     about = {"profile": profile, "notebook": notebook, "device": str(device), "dtype": str(dtype), "seeds": seeds,
              "n": len(seeds), "python": platform.python_version(), **meta, **versions()}
     base = folder(profile)
-    write(base / f"{notebook}.timing.csv", to_csv(df[timing]))
-    write(base / f"{notebook}.meta.json", json.dumps(about, indent=1, sort_keys=True) + "\n")
-    write(base / f"{notebook}.csv", to_csv(df[~timing]))
+    seal(write(base / f"{notebook}.timing.csv", to_csv(df[timing])),
+         write(base / f"{notebook}.meta.json", json.dumps(about, indent=1, sort_keys=True) + "\n"),
+         write(base / f"{notebook}.csv", to_csv(df[~timing])))
 
 
 def versions():
@@ -296,9 +303,11 @@ def versions():
 
 
 def load_results(profile, notebook, timing=False, where=None):
-    """What `save_results` wrote; `where` is another folder of results, e.g. the committed results/<profile>."""
+    """What `save_results` wrote; `where` is another folder of results, e.g. the committed results/<profile>. Bad where
+    the file is not there, or is not what its checksum says."""
     path = Path(where or folder(profile)) / f"{notebook}{'.timing' if timing else ''}.csv"
     if not path.exists():
         raise Bad(f"{path}: no such results; run notebook {notebook} with profile {profile} first")
+    verify(path, f"run notebook {notebook} with profile {profile} again, or restore the file")
     text = {column: str for column in TEXT}
     return check(pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"value": ["nan"]}), profile, notebook)

@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 
 from ..files import folder, write
 from ..words import CHANGES, METHODS, REFERENCE, Method
-from .tables import seeds_text
+from .tables import lost_text, seeds_text
 
 GOAL = {"color": METHODS[REFERENCE].color, "ls": (0, (4, 3)), "lw": 1.2}
 PAPER = {"marker": "D", "ls": "", "mfc": "white", "mec": "#111111", "mew": 1.4, "ms": 6.5}
@@ -38,10 +38,11 @@ def save_figure(fig, profile, name):
     write(folder(profile, "figures") / f"{name}.png", min(raw.getvalue(), small.getvalue(), key=len))
 
 
-def note(fig, df, text="", many=""):
-    """One small line above the panels: how to read it, and n."""
+def note(fig, df, text="", many="", of=None):
+    """One small line above the panels: how to read it, n, and which runs diverged in `of`, the whole table."""
     n = df.groupby(["setting", "method", "variant"])["seed"].nunique()
-    words = [text, many if n.max() > 1 else "", seeds_text(n).replace("mean ± sd over ", "")]
+    words = [text, many if n.max() > 1 else "", seeds_text(n).replace("mean ± sd over ", ""),
+             "" if of is None else lost_text(of)]
     fig.suptitle("; ".join(w for w in words if w), x=0.008, ha="left", fontsize=9, color="#666666")
 
 

@@ -2,13 +2,15 @@
 import numpy as np
 import pandas as pd
 
-from ..words import GAP, RATIOS, REFERENCE, rank
+from ..words import DIVERGED, GAP, RATIOS, REFERENCE, rank
 from .rows import GROUP, has_option, option, variant, with_options
 
 # Options that tell the rows of a study apart.
 OPTIONS = ("layer", "place", "when", "to", "spectrum", "init", "beta", "change", "width", "kind", "tensor", "at",
            "quantile")
 
+
+RUN = ["profile", "notebook", "setting", "method", "variant", "seed"]      # what names a run
 
 # ---------------------------------------------------------------- summaries
 
@@ -33,9 +35,22 @@ def _against(df, stop, metrics, combine, rename=None):
     out = part.merge(ref, on=on, suffixes=("", "_ref"))
     with np.errstate(divide="ignore", invalid="ignore"):
         out["value"] = combine(out["value"].to_numpy(), out.pop("value_ref").to_numpy())
+    known = np.isfinite(out["value"])
     if rename:
         out = out.assign(metric=out["metric"].map(rename), unit="ratio")
-    return out[np.isfinite(out["value"])].reset_index(drop=True)
+    return out[known | is_of_diverged(out, df)].reset_index(drop=True)
+
+
+def diverged_runs(df):
+    """The runs that diverged, one row each: profile, notebook, setting, method, variant, seed."""
+    lost = df[df["metric"] == DIVERGED]
+    return lost[RUN].drop_duplicates()
+
+
+def is_of_diverged(part, df):
+    """Which rows of `part` are of runs that diverged in `df`, a Series of bool."""
+    lost = pd.MultiIndex.from_frame(diverged_runs(df))
+    return pd.Series(pd.MultiIndex.from_frame(part[RUN]).isin(lost), part.index)
 
 
 def cost_ratio(df, stop="oracle"):
@@ -71,6 +86,18 @@ def each_run(df, method, stop="oracle", **options):
     return part.pivot(index=["distribution", "setting", "seed"], columns="metric", values="value")
 
 
+def settings_with(df, *names):
+    """The settings with runs of all these names (`method variant`), also where a run diverged and has no number."""
+    name = (df["method"] + " " + df["variant"]).str.strip()
+    return [setting for setting, there in name.groupby(df["setting"]) if set(names) <= set(there)]
+
+
+def told(runs, column):
+    """Of a table of `each_run` the runs with a number in a column, and those that have none because they diverged."""
+    lost = runs[DIVERGED].notna() if DIVERGED in runs else False
+    return runs[runs[column].notna() | lost]
+
+
 def rounds_to_retrain(df, within=2.0, metrics=("retain_acc", "test_acc")):
     """First evaluated round with every metric within `within` points below Retrain's last value, one row per (setting,
     seed), one column per method; NaN where it never gets there."""
@@ -98,13 +125,19 @@ def pick(table, metric, **wanted):
 
 def summary(df, stop="oracle", by=GROUP):
     """Mean, sd (ddof = 1; NaN for one seed) and n over seeds for each group and metric, cost ratios included, and
-    `avg_gap_of_means`: the papers' gap, between means instead of the mean of gaps."""
+    `avg_gap_of_means`: the papers' gap, between means instead of the mean of gaps.
+
+    `diverged`: how many further seeds diverged; they are in no mean.
+    """
     by = list(by)
     if stop == "curve" and "round" not in by:
         by.append("round")
-    part = df[df["stop"] == stop]
-    groups = pd.concat([part, cost_ratio(df, stop)]).groupby([*by, "metric", "unit"], sort=False)["value"]
-    out = groups.agg(mean="mean", sd="std", n="count").reset_index()
+    part = df[(df["stop"] == stop) & (df["metric"] != DIVERGED)]
+    rows = pd.concat([part, cost_ratio(df, stop)], ignore_index=True)
+    rows = rows.assign(lost=is_of_diverged(rows, df) & rows["value"].isna())
+    groups = rows.groupby([*by, "metric", "unit"], sort=False)
+    out = groups["value"].agg(mean="mean", sd="std", n="count")
+    out = out.assign(diverged=groups["lost"].sum()).reset_index()
     if "method" in by:
         more = gaps_of_means(part, reference(df), by)
         out = pd.concat([out, pd.DataFrame(more)], ignore_index=True) if more else out
@@ -117,13 +150,15 @@ def gaps_of_means(part, ends, by):
     out = []
     for key, group in part[part["metric"].isin(GAP)].groupby(by, sort=False):
         row = dict(zip(by, key))
+        group = group.dropna(subset="value")
         same = ends[ends["seed"].isin(group["seed"])]
         for column in place:
             same = same[same[column] == row[column]]
         ours, retrain = means_of(group), means_of(same)
         if ours.notna().all() and retrain.notna().all():
             out.append({**row, "metric": "avg_gap_of_means", "unit": "percent points",
-                        "mean": (ours - retrain).abs().mean(), "sd": np.nan, "n": group["seed"].nunique()})
+                        "mean": (ours - retrain).abs().mean(), "sd": np.nan, "n": group["seed"].nunique(),
+                        "diverged": 0})
     return out
 
 

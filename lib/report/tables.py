@@ -4,13 +4,14 @@ import zlib
 import numpy as np
 import pandas as pd
 
+from ..checksums import verify
 from ..files import ROOT
 from ..words import AVG_GAP, REFERENCE, column_order, known, rank
 from .claims import NOT_YET, VERDICTS
-from .numbers import number
+from .numbers import number, over_seeds
 from .papers import compare, paper_table
 from .rows import load_results
-from .summary import summary
+from .summary import RUN, diverged_runs, summary
 
 SMALLEST_IS_BEST = ("gap", "cost ratio")
 
@@ -22,6 +23,15 @@ def seeds_text(n):
         return "n = 1 seed, so no spread"
     many = high if low == high else f"{low} to {high}"
     return f"mean ± sd over n = {many} seeds"
+
+
+def lost_text(df):
+    """`diverged: MoDE in 2 of 3 runs`, methods in order; empty where no run did."""
+    lost = diverged_runs(df)["method"].value_counts()
+    runs = df[RUN].drop_duplicates()["method"].value_counts()
+    methods = pd.Series(lost.index, name="method").sort_values(key=rank, kind="stable")
+    words = ", ".join(f"{method} in {lost[method]} of {runs[method]} runs" for method in methods)
+    return f"diverged: {words}" if words else ""
 
 
 def show(df, caption="", metrics=None, stop="oracle"):
@@ -47,7 +57,7 @@ def show(df, caption="", metrics=None, stop="oracle"):
             cells |= own_columns(head, part)
             ours, values = head, part["mean"]
         if known(name).kind in SMALLEST_IS_BEST:
-            bold[ours] = best_lines(values)
+            bold[ours] = best_lines(values[~lost_lines(part)])
     order = df.drop_duplicates(lines).sort_values(lines, key=rank, kind="stable").set_index(lines).index
     text = pd.DataFrame(cells).reindex(order).fillna("–")
     return styled(text, bold, ". ".join(filter(None, [caption, count_text(df), bracket_text(text)])))
@@ -57,7 +67,7 @@ def metrics_shown(df, wanted=None):
     """The metrics of a table that have a column, in order."""
     there = list(dict.fromkeys(df["metric"]))
     if wanted is None:
-        wanted = [name for name in [*column_order(), *there] if known(name).kind != "time"]
+        wanted = [name for name in [*column_order(), *there] if known(name).kind not in ("time", "end")]
     return [name for name in dict.fromkeys(wanted) if name in there]
 
 
@@ -79,7 +89,19 @@ def heading(name, unit):
 def own_columns(head, part):
     """{column: cells} of one metric of ours."""
     cells = [number(*line) for line in zip(part["mean"], part["sd"], part["unit"])]
-    return {head: pd.Series(cells, part.index)}
+    return {head: with_diverged(cells, part)}
+
+
+def with_diverged(cells, part):
+    """Cells of one metric that say of how many seeds each is, where some diverged."""
+    if "diverged" in part:
+        cells = [over_seeds(*line) for line in zip(cells, part["n"], part["diverged"])]
+    return pd.Series(cells, part.index)
+
+
+def lost_lines(part):
+    """Which lines of one metric have a seed that diverged, an array of bool: none of them is the best."""
+    return part["diverged"].to_numpy() > 0 if "diverged" in part else np.zeros(len(part), bool)
 
 
 def paper_columns(head, part):
@@ -87,8 +109,9 @@ def paper_columns(head, part):
     paper = [printed_number(*line) for line in zip(part["paper"], part["recomputed"])]
     ours = [number(*line) for line in zip(part["ours"], part["sd"], part["unit"])]
     difference = [signed(value, none="") for value in part["difference"]]
-    columns = {"paper": paper, "ours": ours, "difference": difference}
-    return {(head, name): pd.Series(cells, part.index) for name, cells in columns.items()}
+    columns = {"paper": pd.Series(paper, part.index), "ours": with_diverged(ours, part),
+               "difference": pd.Series(difference, part.index)}
+    return {(head, name): cells for name, cells in columns.items()}
 
 
 def printed_number(printed, recomputed):
@@ -169,7 +192,7 @@ def own_cell(part, key):
     if key not in part.index:
         return "–"
     line = part.loc[key]
-    return number(line["mean"], line["sd"], line["unit"])
+    return over_seeds(number(line["mean"], line["sd"], line["unit"]), line["n"], line["diverged"])
 
 
 def beside(df, table, metrics):
@@ -193,7 +216,7 @@ def cells_beside(part, name, printed):
     if name not in part.index:
         return ["–", "–", "–"]
     line = part.loc[name]
-    ours = number(line["ours"], line["sd"])
+    ours = over_seeds(number(line["ours"], line["sd"]), line["n"], line["diverged"])
     if not printed or not np.isfinite(line["paper"]):
         return ["–", ours, "–"]
     return [number(line["paper"], line["paper_sd"]), ours, signed(line["difference"])]
@@ -214,7 +237,8 @@ def readme(profile):
             df = load_results(profile, notebook, where=where)
             out += [readme_table(profile, notebook, part) for _, part in df.groupby("setting", sort=True)]
     if (where / "claims.csv").exists():
-        out.append(readme_claims(profile, pd.read_csv(where / "claims.csv")))
+        path = verify(where / "claims.csv", f"publish profile {profile} again, or restore the file")
+        out.append(readme_claims(profile, pd.read_csv(path)))
     return "\n\n".join(out)
 
 

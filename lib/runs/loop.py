@@ -1,4 +1,5 @@
 """What all runners share: a result that is computed once, a loop that can be killed, and one bar for many."""
+import math
 import platform
 import sys
 import tempfile
@@ -6,6 +7,7 @@ from types import SimpleNamespace
 
 import torch
 
+from ..fl.finite import finite
 from ..fl.history import to_device
 from ..fl.rounds import Cost, Round, Then, fedavg
 from ..fl.task import Task
@@ -69,15 +71,18 @@ def _made(slot, make, task):
 
 
 def follow(task, slot, start, go_on, *, count, every, measure, bar, each=None, more=None, endless=True):
-    """Consume rounds up to `count` and leave checkpoints; returns `(curve, last round)`. A killed run goes on, bit for
-    bit, from its newest checkpoint.
+    """Consume rounds up to `count` and leave checkpoints; returns `(curve, last round, diverged)`. A killed run goes
+    on, bit for bit, from its newest checkpoint.
+
+    A run whose state, or a loss in its curve, is no longer finite ends there: `diverged` is that round, else None. The
+    curve's last point is then of NaN.
 
     start(): the rounds, from round 0 on; go_on(now): those that follow the round `now`;
     measure(state): metrics, every `every` rounds and at the end, for the curve;
     each(r, before, now): told of every round; more: a dict that it may fill, which lives on in checkpoints;
     endless: the rounds have no end of their own; a method that ends by itself is judged when it is done.
     """
-    r, now, curve, total = -1, None, [], Cost()
+    r, now, curve, total, diverged = -1, None, [], Cost(), None
     if slot.part:
         r, now, curve, total = _restored(task, slot)
     rounds = go_on(now) if slot.part else start()
@@ -86,23 +91,46 @@ def follow(task, slot, start, go_on, *, count, every, measure, bar, each=None, m
         curve.append({"round": r, "bytes": total.bytes, "flops": total.flops, "seconds": total.seconds,
                       **measure(now.state)})
         bar.update(r, watched(curve[-1]))
+        return r if lost(curve[-1]) else None
 
     for following in rounds:
         before, now = now, following
         r, total = r + 1, total + now.cost
         if each:
             each(r, before, now)
+        if not finite(now.state):
+            diverged = r
+            break
         if r >= count and (endless or now.then.round > 0):
             break
         if r % every == 0:
-            point()
+            diverged = point()
+            if diverged is not None:
+                break
             if now.then.resumable:
                 slot.checkpoint(r, {"curve": curve, "total": list(total), "then": now.then._asdict(),
                                     "more": more or {}},
                                 {"state": now.state, "mask": now.mask, "extra": now.extra})
     if not curve or curve[-1]["round"] != r:
-        point()
-    return curve, now
+        lost_here = point()
+        diverged = lost_here if diverged is None else diverged
+    if diverged is not None:
+        curve[-1] = of_nan(curve[-1])
+    return curve, now, diverged
+
+
+LOSSES = ("train_loss", "retain_loss", "forget_loss", "test_loss")
+SPENT = ("round", "bytes", "flops", "seconds")
+
+
+def lost(point):
+    """Whether a point of a curve has a loss that is not finite: the logits are not, though the state may be."""
+    return any(name in point and not math.isfinite(point[name]) for name in LOSSES)
+
+
+def of_nan(point):
+    """A point of a curve at which nothing can be measured any more; what was spent stands."""
+    return {name: value if name in SPENT else math.nan for name, value in point.items()}
 
 
 def _restored(task, slot):

@@ -1,4 +1,5 @@
 """What is asked of finished models, beyond what every run measures."""
+from ..fl.finite import guess, share
 from ..fl.models import first_layer
 from ..metrics.evaluate import predict
 from .run import described
@@ -18,7 +19,6 @@ def negated_again(task, record):
     common = described(task) | {"method": record["method"], "stop": "last", "round": record["curve"][-1]["round"]}
     rows = []
     for metric, triggered in (("asr_negated", True), ("clean_negated", False)):
-        said = predict(task, again, images=images, triggered=triggered).argmax(1)
-        share = (said == task.poison_label).double().mean().item()
-        rows.append(common | {"metric": metric, "value": 100 * share})
+        said = guess(predict(task, again, images=images, triggered=triggered))
+        rows.append(common | {"metric": metric, "value": share(said, task.poison_label)})
     return rows

@@ -6,6 +6,7 @@ import torch
 
 from ..errors import Bad
 from ..files import runs_root
+from ..fl.finite import finite
 from ..fl.history import History, to_device
 from ..fl.rounds import Cost, Round, Then
 from ..fl.task import make_task
@@ -76,10 +77,14 @@ class StoredTrained(Trained):
 def train(task, store):
     """The trained model of a task: `rounds` rounds of FedAvg on all clients' data, from the store if it is there.
 
-    The curve has accuracy and loss on all training data and on the test set. A killed run resumes, bit for bit.
+    The curve has accuracy and loss on all training data and on the test set. A killed run resumes, bit for bit. Bad
+    where training diverges: there is nothing to unlearn.
     """
     refuse_large_history(task)
     entry = kept(store, "training", lambda: training_key(task), lambda slot: _train(task, slot), task, "training")
+    if entry.record["diverged"] is not None:
+        raise Bad(f"{task.name}, seed {task.seed}: training diverged in round {entry.record['diverged']} of "
+                  f"{task.settings['rounds']}, so that no method is run on it; choose a smaller lr, or set clip")
     history = History(entry, task) if task.settings["history"] != "none" else None
     stored = [entry.folder / f"{name}.safetensors" for name in entry.files if name != "final"]
     return StoredTrained(task.init("train"), to_device(entry.tensors("final"), task), history, entry.record["curve"],
@@ -102,9 +107,9 @@ def _train(task, slot):
             _write_history(task, slot, r, before.state, now.updates, past)
 
     bar = progress(s["rounds"], f"{task.name}, seed {task.seed}: training")
-    curve, now = follow(task, slot, start, lambda now: recover(task, now, wanted), count=s["rounds"], every=s["every"],
+    curve, now, lost = follow(task, slot, start, lambda now: recover(task, now, wanted), count=s["rounds"], every=s["every"],
                         measure=partial(training_metrics, task), bar=bar, each=each, more=past)
-    return {"curve": curve, **past}, {"final": now.state}
+    return {"curve": curve, "diverged": lost, **past}, {"final": now.state}
 
 
 def _write_history(task, slot, r, before, updates, past):
@@ -189,10 +194,12 @@ def run(task, store, name, hp=None, *, count=None, every=None, trained=None, bar
 
     hp: the method's hyper-parameters; trained: default the task's own training; bar: an object whose `update(round,
     text)` is told of progress. Returns a record (a plain dict) with
-    `setting dataset model distribution scenario method variant seed curve`, and `entry` with the states `start`
-    (round 0) and `final`.
+    `setting dataset model distribution scenario method variant seed curve`, `diverged` (the round in which the run
+    stopped being finite and ended, else None) and `entry` with the states `start` (round 0) and `final`.
     """
     hp = dict(hp or {})
+    if trained is not None and not finite(trained.state):
+        raise Bad(f"{name}: the state of `trained` is not finite, so that there is nothing to unlearn; train again")
     count = task.settings["unlearn_rounds"] if count is None else count
     every = task.settings["every"] if every is None else every
     bar = bar or progress(count, f"{task.name}, seed {task.seed}: {name}")
@@ -212,10 +219,11 @@ def _run(task, slot, name, hp, count, every, trained, bar):
         if past:
             more["read"] = sorted(past.read)
 
-    curve, now = follow(task, slot, lambda: unlearn(task, trained, name, **hp), partial(go_on, task, trained, name, hp),
+    curve, now, lost = follow(task, slot, lambda: unlearn(task, trained, name, **hp), partial(go_on, task, trained, name, hp),
                         count=count, every=every, measure=partial(evaluate, task), bar=bar, each=each, more=more,
                         endless=find(name).recovery)
-    return {"curve": curve, "storage_bytes": past.bytes_read if past else 0}, {"final": now.state}
+    stored = past.bytes_read if past else 0
+    return {"curve": curve, "diverged": lost, "storage_bytes": stored}, {"final": now.state}
 
 
 def go_on(task, trained, name, hp, now):

@@ -9,11 +9,13 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
+from ..fl.finite import finite
 from ..fl.history import to_device
 from ..fl.rounds import Cost, fedavg
 from ..methods import defaults, find, unlearn
 from ..methods.curvature import select, tis
 from ..metrics.tis import at_level, best, headline, measure_all, relative
+from ..words import DIVERGED
 from .loop import code_of, described, kept, one_by_one
 from .run import StoredTrained, method_key, run, train, training_key
 
@@ -58,7 +60,7 @@ def _rows_of(task, name, hp, points, place, retraining):
     for p in points:
         variant = known | ({"gamma": p["gamma"]} if swept else {})
         rows += [base | {"variant": variant, "stop": "last", "metric": k, "value": v} for k, v in p.items()
-                 if k in SWEPT or k in task.settings["metrics"] or not swept and k != "distance"]
+                 if k in (*SWEPT, DIVERGED) or k in task.settings["metrics"] or not swept and k != "distance"]
     oracle = {k: v for k, v in chosen.items() if k != "gamma"}
     if swept:
         oracle |= {"gamma_removal": chosen["gamma"], "nta_at_0.9": at_level(points, place)}
@@ -203,32 +205,46 @@ def _end(task, store, name, hp):
     done = run(task, store, name, hp, count=count, every=max(1, count), bar=SILENT)
     last = done["curve"][-1]
     [found] = measure_all(task, [to_device(done["entry"].tensors("final"), task)])
-    return [found | {"comm_bytes": last["bytes"], "comp_flops": last["flops"], "time": last["seconds"]}]
+    found |= {"comm_bytes": last["bytes"], "comp_flops": last["flops"], "time": last["seconds"]}
+    return [found if done["diverged"] is None else of_nan(found, done["diverged"])]
+
+
+def of_nan(point, round):
+    """A point at which the method diverged in that round: nothing of it is a result."""
+    return {name: math.nan for name in point} | {DIVERGED: round}
 
 
 def _swept(task, trained, name, hp, gammas, draws):
-    """The points of a method: at every gamma the mean over draws."""
+    """The points of a method: at every gamma the mean over draws, none where a draw diverged."""
     given = [({} if g is None else {"gamma": g}) | ({} if d is None else {"draw": d}) for g in gammas for d in draws]
-    states, costs, resets = zip(*(_ends(task, trained, name, {**hp, **g}) for g in given))
+    states, costs, resets, lost = zip(*(_ends(task, trained, name, {**hp, **g}) for g in given))
     found = []
     for metrics, cost, reset in zip(measure_all(task, states), costs, resets):
         found.append(metrics | {"reset_params": 100 * reset / task.parameters, "comm_bytes": cost.bytes,
                                 "comp_flops": cost.flops, "time": cost.seconds})
     out = []
     for i, gamma in enumerate(gammas):
-        some = found[i * len(draws):(i + 1) * len(draws)]
+        here = slice(i * len(draws), (i + 1) * len(draws))
+        some = found[here]
         mean = {k: float(np.mean([p[k] for p in some])) for k in some[0]}
+        rounds = [r for r in lost[here] if r is not None]
+        if rounds:
+            mean = of_nan(mean, min(rounds))
         out.append(mean if gamma is None else {"gamma": gamma, **mean})
     return out
 
 
 def _ends(task, trained, name, hp):
-    """`(state, cost, entries reset)` after a method and, where it recovers, `trim_epochs` rounds of recovery."""
-    total, reset = Cost(), 0
+    """`(state, cost, entries reset, diverged)` after a method and, where it recovers, `trim_epochs` rounds of recovery;
+    diverged: the round in which its state stopped being finite, which is its last, else None."""
+    total, reset, lost = Cost(), 0, None
     for r, now in enumerate(unlearn(task, trained, name, **hp)):
         total += now.cost
         if r == 0:
             reset = sum(int(m.sum()) for m in (now.mask or {}).values())
+        if not finite(now.state):
+            lost = r
+            break
         if find(name).recovery and r >= task.settings["trim_epochs"]:
             break
-    return now.state, total, reset
+    return now.state, total, reset, lost

@@ -103,10 +103,10 @@ def trace(task, store, name, hp=None, measures=("gradient", "distance"), rounds=
 
     def make(slot):
         start = trained or train(task, store)
-        curve, _ = follow(task, slot, lambda: unlearn(task, start, name, **hp),
+        curve, _, lost = follow(task, slot, lambda: unlearn(task, start, name, **hp),
                           partial(go_on, task, start, name, hp), count=rounds, every=every, bar=bar,
                           measure=partial(measured, task, start, measures))
-        return {"curve": curve}, None
+        return {"curve": curve, "diverged": lost}, None
     entry = kept(store, "traces", key, make, task, f"trace of {name}")
     return described(task) | {"method": name, "variant": variant(name, hp)} | entry.record
 

@@ -221,7 +221,8 @@ def test_files_are_deterministic_complete_and_read_back(two_seeds, tmp_path, mon
     rows.save_results("quick", "02", odd.sample(frac=1, random_state=1)[rows.COLUMNS[::-1]], dtype="float64")
     assert path == tmp_path / "quick/results/02.csv" and path.read_bytes() == first
     assert first.splitlines()[0].decode() == ",".join(rows.COLUMNS)
-    assert sorted(p.name for p in path.parent.iterdir()) == ["02.csv", "02.meta.json", "02.timing.csv"]
+    assert sorted(p.name for p in path.parent.iterdir()) == ["02.csv", "02.meta.json", "02.sha256",
+                                                                "02.timing.csv"]
     costs = (odd.stop == "curve") & odd.metric.isin(["comm_bytes", "comp_flops"])
     back, wanted = rows.load_results("quick", "02"), odd[(odd.metric != "seconds") & ~costs].reset_index(drop=True)
     pd.testing.assert_frame_equal(back, wanted, rtol=1e-7, check_dtype=False)

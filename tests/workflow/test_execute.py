@@ -28,7 +28,7 @@ def done(tmp_path_factory):
 
 def test_the_executed_notebook_is_complete(done):
     folder = done / "runs/quick/notebooks"
-    assert {f.name for f in folder.iterdir()} == {"01_toy.ipynb", "01_toy.html", ".01_toy.lock"}
+    assert {f.name for f in folder.iterdir()} == {"01_toy.ipynb", "01_toy.html", "01_toy.sha256", ".01_toy.lock"}
     ran = json.loads((folder / "01_toy.ipynb").read_text())
     text = json.dumps(ran)
     assert "[0.1] {1: 2}" in text                   # values arrived, with whole numbers as keys

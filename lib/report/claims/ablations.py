@@ -235,7 +235,7 @@ def any_share(named, settings):
     Test: the largest of its three gaps, each at the best round (an oracle), is below five points.
     """
     gap, _ = by_share(named, settings, "avg_gap")
-    largest = gap["NoT"].max(axis=1)
+    largest = gap["NoT"].max(axis=1, skipna=False)
     return f"largest gap {largest.mean():.1f} points", largest < 5
 
 

@@ -4,7 +4,7 @@ A model has taken out the backdoor where attack success and backdoor accuracy ar
 `sweep` has the rows over gamma of the settings that were trained on pooled data.
 """
 from ..numbers import number
-from ..summary import by_seed
+from ..summary import by_seed, settings_with
 from .client_unlearning import FLOOR
 from .verdicts import Untestable, claim
 
@@ -15,7 +15,7 @@ RIVALS = ("FT", "FedEraser", "FUKD", "PGD", "MoDE", "FCU")
 
 def seen(df, metric, stop):
     """A metric by seed, in the settings that have NoT."""
-    return by_seed(df, metric, stop).dropna(subset="NoT")
+    return by_seed(df, metric, stop).query("setting in @have", local_dict={"have": settings_with(df, "NoT")})
 
 
 def rivals(table):

@@ -3,7 +3,7 @@
 Tables: `study` has the rows of the studies, `settings` the notebook's parameters, of which the first net is tested and
 the first ViT; `toys`, `noisy` and `lemmas` are the experiments without a net.
 """
-from ..summary import by_seed, pick
+from ..summary import by_seed, pick, settings_with
 from .client_unlearning import FLOOR
 from .verdicts import Untestable, claim
 
@@ -38,7 +38,9 @@ def of_bound(study, settings, metric):
 
 def freezing(df):
     """Gaps at the last round, where all were run: NR-Freeze, its control with a random layer, a second Retrain."""
-    gap = by_seed(df, "avg_gap", "last")[["NR-Freeze", CONTROL, FLOOR]].dropna()
+    names = ["NR-Freeze", CONTROL, FLOOR]
+    have = settings_with(df, *names)
+    gap = by_seed(df, "avg_gap", "last")[names].query("setting in @have", local_dict={"have": have})
     frozen, control, floor = (gap[name] for name in gap)
     words = f"NR-Freeze {frozen.mean():.2f}, random layer {control.mean():.2f}, Retrain {floor.mean():.2f}"
     return words, frozen, control, floor

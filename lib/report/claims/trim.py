@@ -2,7 +2,7 @@
 
 `fisher` is the table of equation 25: closed form, Monte Carlo and its standard error.
 """
-from ..summary import each_run
+from ..summary import each_run, told
 from .tis_reset import random, said, tis
 from .verdicts import claim
 
@@ -14,7 +14,7 @@ def any_subset(df):
     Test: for requests that are no client, TIS is nearer to (1, 1) than Random, and its NFS is above 0.8, at the best
     gamma (an oracle).
     """
-    ours = tis(df).loc[["iid"]].dropna(subset="distance")
+    ours = told(tis(df).loc[["iid"]], "distance")
     ahead = random(df)["distance"][ours.index] - ours["distance"]
     return said("distance, Random minus TIS", ahead), (ahead > 0) & (ours["nfs"] > 0.8)
 
@@ -45,8 +45,8 @@ def random_catches_up(df):
 
     Test: after TRIM Random is less than 0.1 farther from (1, 1) than TIS, at the best gamma of each (an oracle).
     """
-    ours = each_run(df, "TIS-Reset+TRIM", reset="zero")["distance"]
-    apart = (each_run(df, "Random-Reset+TRIM", reset="zero")["distance"] - ours).dropna()
+    ours, theirs = (told(each_run(df, f"{kind}-Reset+TRIM", reset="zero"), "distance") for kind in ("TIS", "Random"))
+    apart = theirs["distance"] - ours["distance"]
     return said("distance, Random minus TIS, after TRIM", apart), apart < 0.1
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ...checksums import seal, verify
 from ...errors import Bad, nearest
 from ...files import ROOT, folder, write
 from ...registry import Registry
@@ -59,6 +60,9 @@ def _sentence(f):
 
 def judge(df, notebook, **tables):
     """All claims of a notebook, tested on its rows and on further tables that the claims take by name.
+
+    A run that diverged has NaN for every number, and no comparison with NaN is true: what a sentence praises does not
+    hold in that seed, and a rival that diverged is neither nearer nor cheaper.
 
     Returns a table: id, place, text, value (the number in words), n (seeds or cases tested), n_holds, verdict.
     """
@@ -119,11 +123,11 @@ def show_claims(claims):
 
 
 def save_claims(profile, notebook, claims):
-    """Write what `judge` returns as <notebook>.claims.csv beside the results; the same id may stand at several places."""
+    """Write what `judge` returns as <notebook>.claims.csv beside the results, with its checksum; the same id may stand at several places."""
     if claims.duplicated(["id", "place"]).any():
         raise Bad(f"claims of notebook {notebook}: one row for each id and place, as lib.judge returns them")
     claims = claims[CLAIM_COLUMNS].sort_values(["id", "place"], kind="stable")
-    write(folder(profile) / f"{notebook}.claims.csv", to_csv(claims))
+    seal(write(folder(profile) / f"{notebook}.claims.csv", to_csv(claims)))
 
 
 def merge_claims(where):
@@ -138,5 +142,6 @@ def merge_claims(where):
 
 
 def _read(path):
+    verify(path, f"run notebook {path.name.split('.')[0]} again, or restore the file")
     claims = pd.read_csv(path, dtype={"value": str, "place": str}, keep_default_na=False)
     return claims.assign(notebook=path.name.split(".")[0])
