@@ -8,6 +8,17 @@ from .settings import check as check, KEYS as KEYS
 # federated learning: the only loop
 from .fl.backdoor import add_trigger as add_trigger
 from .fl.data import Data as Data, dataset as dataset, load as load
+from .fl.engine import (
+    action as action,
+    answer as answer,
+    Call as Call,
+    call as call,
+    labels as labels,
+    loss as loss,
+    Order as Order,
+    part as part,
+    Reply as Reply,
+)
 from .fl.history import History as History
 from .fl.models import build as build, features as features, first_layer as first_layer, model as model
 from .fl.partitions import partition as partition
@@ -16,6 +27,7 @@ from .fl.rounds import (
     average as average,
     Cost as Cost,
     fedavg as fedavg,
+    in_process as in_process,
     one_round as one_round,
     Round as Round,
     server_job as server_job,

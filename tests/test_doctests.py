@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-MODULES = ("fl.backdoor", "fl.gradients", "fl.history", "fl.rng", "fl.rounds", "fl.task", "methods.ablation",
+MODULES = ("fl.backdoor", "fl.engine", "fl.gradients", "fl.history", "fl.rng", "fl.rounds", "fl.task", "methods.ablation",
            "methods.centralized", "methods.curvature", "methods.federated", "methods.tis", "metrics.evaluate",
            "metrics.tis")
 

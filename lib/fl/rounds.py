@@ -8,6 +8,7 @@ import torch
 from torch.nn.functional import cross_entropy, pad
 
 from ..errors import Bad
+from .engine import ANSWERS, Call, Order, Reply, functions, labelled, loss as named_loss, resolved
 from .task import Job, State
 
 WHOLE = 2**22  # numbers in a client's images up to which an epoch is normalised at once: fewer small operations
@@ -304,9 +305,10 @@ def default_loss(model, x, y):
     return cross_entropy(model(x), y)
 
 
-def ascent(model, x, y):
+@named_loss("ascent")
+def ascent(task):
     """Minus the mean cross-entropy: descending it ascends the loss."""
-    return -cross_entropy(model(x), y)
+    return lambda model, x, y: -cross_entropy(model(x), y)
 
 
 def worker(task, recipe):
@@ -317,8 +319,30 @@ def worker(task, recipe):
     return cache[recipe]
 
 
+def in_process(task, state, jobs, order):
+    """The default engine: the clients' work in this process, one after the other, without a copy."""
+    if isinstance(order, Call):
+        for job in jobs:
+            yield Reply(job, len(job.indices), resolved(ANSWERS, order, task, job, state))
+        return
+    work = worker(task, order.recipe)
+    loss, after_step = functions(task, order)
+    for job in jobs:
+        rng = task.rng(order.phase, order.round, job.client)
+        own = labelled(task, job, order.round)
+        seen, local = work.train(state, own, rng, order.lr, loss, after_step, order.mask, order.extra)
+        yield Reply(job, seen, local, work.extra() if order.recipe.keep_optimizer else None)
+
+
+def replies(task, state, jobs, order, engine=None):
+    """What comes of an order at the clients of the jobs; what the server asks of itself stays in this process."""
+    own = all(job.client < 0 for job in jobs)
+    engine = in_process if own else engine or task.engine or in_process
+    return engine(task, state, jobs, order)
+
+
 def fedavg(task, jobs, state, *, phase, start=0, loss=None, after_step=None, recipe=None, schedule=None, lr=None,
-           mask=None, extra=None, keep_updates=(), passes=0):
+           mask=None, extra=None, keep_updates=(), passes=0, engine=None):
     """FedAvg (McMahan et al. 2017, Algorithm 1) from `state`, an infinite stream of rounds: the consumer stops it.
 
     jobs: a list of `Job`, a function from the round (1, 2, …) to one, or a name for `task.jobs`;
@@ -327,30 +351,30 @@ def fedavg(task, jobs, state, *, phase, start=0, loss=None, after_step=None, rec
     schedule: see `learning_rate`; lr: a constant rate in place of the recipe's, where there is no schedule;
     after_step(model, step): anything to do after a step, stops the client's training by returning True;
     mask: entries that may train; extra: optimiser tensors of the round before (`recipe.keep_optimizer`, one client);
-    keep_updates: clients whose update is wanted, or "all"; passes: extra forward passes a sample (teachers), for cost.
+    keep_updates: clients whose update is wanted, or "all"; passes: extra forward passes a sample (teachers), for cost;
+    engine: where the clients work (None: the task's). Elsewhere than in this process loss, after_step and the jobs'
+    labels must be Calls, see `lib.fl.engine`.
     Bad where nobody has data left, or several clients are to keep one optimiser.
     """
     recipe = recipe or task.recipe
-    work = worker(task, recipe)
     constant = recipe.lr if lr is None else lr
     for r in count(start + 1):
         begin = time.perf_counter()
         todo = asked(task, jobs, r)
         check_jobs(todo, recipe)
-        rate = learning_rate(schedule, constant, r)
+        order = Order(phase, r, learning_rate(schedule, constant, r), recipe, loss, after_step, mask, extra)
         samples = sum(len(job.indices) for job in todo)
+        heard = 0
         total = None
         cost = Cost()
         updates = {}
-        for job in todo:
-            rng = task.rng(phase, r, job.client)
-            seen, local = work.train(state, job, rng, rate, loss, after_step, mask, extra)
-            extra = work.extra() if recipe.keep_optimizer else None
+        for job, seen, local, extra in replies(task, state, todo, order, engine):
             if keep_updates == "all" or job.client in keep_updates:
                 updates[job.client] = difference(local, state)
             total = accumulate(total, local, len(job.indices) / samples)
+            heard += len(job.indices)
             cost += job_cost(task, job, seen, passes)
-        state = total
+        state = total if heard == samples else mean_of_some(total, heard / samples)
         cost += Cost(seconds=time.perf_counter() - begin)
         yield Round(state, cost, mask, updates or None, extra)
 
@@ -360,6 +384,13 @@ def asked(task, jobs, r):
     if isinstance(jobs, str):
         return task.jobs(jobs, r)
     return jobs(r) if callable(jobs) else jobs
+
+
+def mean_of_some(total, share):
+    """The mean over the clients that answered, from their part of a weighted sum; Bad where nobody did."""
+    if total is None:
+        raise Bad("engine: no client has answered in this round; see whether they run, and start again")
+    return {k: v / share if v.is_floating_point() else v for k, v in total.items()}
 
 
 def check_jobs(jobs, recipe):

@@ -1,5 +1,6 @@
 """One frozen object that knows clients, forget, retain and test data, the net, the recipe and all randomness."""
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -43,12 +44,15 @@ class Client(NamedTuple):
 class Job(NamedTuple):
     """What one client trains on in one round; `client < 0` is the server itself, which sends nothing.
 
-    labels: `[n]` or `[n, k]`, replaces `task.y[indices]`; steps: exactly so many minibatches in place of epochs.
+    labels: `[n]` or `[n, k]`, replaces `task.y[indices]`, or the `Call` by which the client makes them; steps: exactly
+    so many minibatches in place of epochs; which: the name (or the `Call`) by which a client elsewhere finds the
+    indices, None where there is none: change it with them.
     """
     client: int
     indices: Tensor
-    labels: Tensor | None = None
+    labels: Tensor | tuple | None = None
     steps: int | None = None
+    which: str | tuple | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ class Task:
 
     x `[N, C, H, W]` uint8 or float, y `[N]` long, both on `device`; `mean`, `std` are None for standardised floats.
     marked `[N]` bool: images that `inputs` gives the backdoor trigger, in pixels of value `white`; x stays clean,
-    y holds the label they were given.
+    y holds the label they were given. engine: where the clients work (see `lib.fl.engine`); None is in this process.
     """
     name: str
     settings: dict
@@ -95,6 +99,7 @@ class Task:
     marked: Tensor | None = None
     white: float = 255
     poison_label: int | None = None
+    engine: Callable | None = None
 
     @property
     def classes(self):
@@ -121,11 +126,17 @@ class Task:
             late = which == "full" and round is not None and round < self.joins(k)
             indices = client.indices(which)
             if len(indices) and not late:
-                jobs.append(Job(k, indices))
+                jobs.append(Job(k, indices, which=which))
         if self.settings["training"] == "union" and jobs:
             everything = torch.cat([job.indices for job in jobs])
-            return [Job(0, everything.sort().values)]
+            return [Job(0, everything.sort().values, which=which)]
         return jobs
+
+    def job(self, client, which):
+        """One client's job over the `full`, `retain`, `forget` or `val` data, empty where it has none."""
+        if self.settings["training"] == "union":
+            return Job(client, self.indices(which), which=which)
+        return Job(client, self.clients[client].indices(which), which=which)
 
     def joins(self, client):
         """The first round in which a client trains."""

@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
 
+from ..fl.engine import call, labels, loss, part, part_of
 from ..fl.gradients import batch_gradient
 from ..fl.rounds import Cost, Round, Then, ascent, one_round
 from ..fl.task import Job
@@ -19,6 +20,7 @@ from .grammar import method
 # -- random labels ---------------------------------------------------------------------------------------------------
 
 
+@labels("random")
 def random_labels(task, job, r, fixed):
     """One label for each sample of a job, uniform over all classes and new in each round; `[n]`, on the CPU.
 
@@ -32,9 +34,10 @@ def random_labels(task, job, r, fixed):
     return (true + shift) % task.classes
 
 
-def relabelled(task, r, fixed):
+def relabelled(task, fixed):
     """The jobs over the forget data with random labels."""
-    return [job._replace(labels=random_labels(task, job, r, fixed)) for job in task.jobs("forget")]
+    random = call(random_labels, fixed=fixed)
+    return [job._replace(labels=random) for job in task.jobs("forget")]
 
 
 def alternate(task, start, schedule, fixed):
@@ -43,7 +46,7 @@ def alternate(task, start, schedule, fixed):
     now = Round(start.state)
     for r in count(1):
         cost = Cost()
-        for phase, jobs in (("relabel", relabelled(task, r, fixed)), ("recover", "retain")):
+        for phase, jobs in (("relabel", relabelled(task, fixed)), ("recover", "retain")):
             if jobs:
                 now = one_round(task, jobs, now.state, phase=phase, start=r - 1, schedule=schedule, mask=start.mask,
                                 extra=now.extra)
@@ -75,17 +78,23 @@ def ga(task, trained, *, epochs: Whole = 1, lr: Rate | None = None, clip: NotNeg
     recipe = replace(task.recipe, lr=lr, clip=clip)
     yield now
     for e in range(epochs):
-        now = one_round(task, "forget", now.state, phase="ascent", start=e, loss=ascent, recipe=recipe,
+        now = one_round(task, "forget", now.state, phase="ascent", start=e, loss=call(ascent), recipe=recipe,
                         extra=now.extra)._replace(then=Then(schedule=schedule))
         yield now._replace(extra=None) if e + 1 == epochs else now
 
 
 def sparse_loss(alpha):
     """Cross-entropy plus `alpha` times the sum of the absolute values of all parameters."""
-    def loss(model, x, y):
+    def penalised(model, x, y):
         size = sum(p.abs().sum() for p in model.parameters())
         return cross_entropy(model(x), y) + alpha * size
-    return loss
+    return penalised
+
+
+@loss("l1")
+def sparse(task, *, alpha):
+    """`sparse_loss` of the weight `alpha`."""
+    return sparse_loss(alpha)
 
 
 @method("l1-sparse")
@@ -99,9 +108,9 @@ def l1_sparse(task, trained, *, alpha: NotNegative = 0.002, epochs: Whole = 2, d
     yield now
     for e in range(epochs):
         weight = alpha * (1 - e / epochs) if decay else alpha
-        loss = sparse_loss(weight) if weight else None
+        penalised = call(sparse, alpha=weight) if weight else None
         now = one_round(task, "retain", now.state, phase="recover", start=e, schedule=schedule, extra=now.extra,
-                        loss=loss)
+                        loss=penalised)
         if e + 1 == epochs:     # recovery goes on, with the epochs before counted as its rounds
             now = now._replace(then=Then(schedule=schedule, round=e + 1))
         yield now
@@ -114,33 +123,44 @@ def teaching_loss(good, bad, temperature):
 
     Summed over classes and averaged over samples (Chundawat et al. 2023, eq. 2). good, bad: frozen nets.
     """
-    def loss(model, x, flag):
+    def divergence(model, x, flag):
         with torch.no_grad():
             logits = torch.where(flag[:, None] == 1, bad(x), good(x))
             wanted = softmax(logits / temperature, 1)
         got = log_softmax(model(x) / temperature, 1)
         return kl_div(got, wanted, reduction="batchmean")
-    return loss
+    return divergence
+
+
+@loss("teaching")
+def taught(task, *, good, bad, temperature):
+    """`teaching_loss` of teachers with the states `good` and `bad`."""
+    return teaching_loss(task.frozen(good), task.frozen(bad), temperature)
+
+
+@part("shown")
+def shown(task, client, r, *, share):
+    """A client's forget data, then a random `share` of its retained data, new in each round."""
+    retained = task.job(client, "retain").indices
+    order = torch.randperm(len(retained), generator=task.rng("subset", r, client))
+    return torch.cat([task.job(client, "forget").indices, retained[order[:round(share * len(order))]]])
+
+
+@labels("flags")
+def flags(task, job, r):
+    """1 for what a client wants forgotten, 0 for the rest."""
+    return torch.isin(job.indices, task.job(job.client, "forget").indices).long()
 
 
 def flagged_jobs(task, share, r):
     """Each client's forget data, flagged 1, with a random `share` of its retained data, flagged 0, new each round."""
-    forget = {job.client: job.indices for job in task.jobs("forget")}
-    shown = {job.client: random_part(task, job, share, r) for job in task.jobs("retain")}
-    nothing = torch.empty(0, dtype=torch.long)
+    which = call(shown, share=share)
     jobs = []
-    for client in sorted(forget | shown):
-        bad = forget.get(client, nothing)
-        good = shown.get(client, nothing)
-        flags = torch.cat([torch.ones_like(bad), torch.zeros_like(good)])
-        jobs.append(Job(client, torch.cat([bad, good]), flags))
+    for job in task.jobs("full"):
+        indices = part_of(task, which, job.client, r)
+        if len(indices):
+            jobs.append(Job(job.client, indices, call(flags), which=which))
     return jobs
-
-
-def random_part(task, job, share, r):
-    """A random `share` of a job's indices, new in each round."""
-    order = torch.randperm(len(job.indices), generator=task.rng("subset", r, job.client))
-    return job.indices[order[:round(share * len(order))]]
 
 
 @method("BadT", needs=("forget", "target"))
@@ -150,15 +170,13 @@ def bad_t(task, trained, *, temperature: Positive = 1.0, optimizer: Literal["sgd
 
     share: of the retained data that is shown in each round. It never ends by itself.
     """
-    good = task.frozen(trained.state)
-    bad = task.frozen(task.init("bad teacher"))
-    loss = teaching_loss(good, bad, temperature)
+    teachers = call(taught, good=trained.state, bad=task.init("bad teacher"), temperature=temperature)
     recipe = replace(task.recipe, optimizer=optimizer, lr=lr, momentum=0.9, weight_decay=0.0)
     now = Round(trained.state)
     yield now
     for r in count(1):
         jobs = flagged_jobs(task, share, r)
-        now = one_round(task, jobs, now.state, phase="teach", start=r - 1, loss=loss, recipe=recipe,
+        now = one_round(task, jobs, now.state, phase="teach", start=r - 1, loss=teachers, recipe=recipe,
                         schedule=schedule, extra=now.extra, passes=2)
         yield now
 

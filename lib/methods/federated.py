@@ -1,5 +1,5 @@
 """Federated unlearning: Retrain, FT, the five baselines of NoT's tables, and NoT."""
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Literal
 
@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.functional import cosine_similarity, cross_entropy, kl_div, log_softmax
 
 from ..errors import Bad
+from ..fl.engine import action, call, labels, loss
 from ..fl.finite import NO_GUESS, finite, guess
 from ..fl.models import features, first_layer
 from ..fl.rounds import BYTES, Cost, Round, Then, ascent, average, fedavg, one_round, server_job
@@ -198,6 +199,12 @@ def federaser(task, trained, *, interval: Count = 1, share: Share = 0.5,
         yield from recover(task, now._replace(then=Then()))
 
 
+@labels("none")
+def no_labels(task, job, r):
+    """Zeros, for a loss that does not look at labels."""
+    return torch.zeros_like(job.indices)
+
+
 # -- FUKD ------------------------------------------------------------------------------------------------------------
 
 def distillation(teacher, temperature):
@@ -205,12 +212,18 @@ def distillation(teacher, temperature):
 
     teacher: a frozen net; T: `temperature`. Labels are not looked at.
     """
-    def loss(model, x, y):
+    def divergence(model, x, y):
         with torch.no_grad():
             wanted = log_softmax(teacher(x) / temperature, 1)
         got = log_softmax(model(x) / temperature, 1)
         return temperature**2 * kl_div(got, wanted, reduction="batchmean", log_target=True)
-    return loss
+    return divergence
+
+
+@loss("distillation")
+def distilled(task, *, teacher, temperature):
+    """`distillation` from the state `teacher`."""
+    return distillation(task.frozen(teacher), temperature)
 
 
 @method("FUKD", needs=("history",))
@@ -234,11 +247,11 @@ def fukd(task, trained, *, lr: Rate = 1e-4, momentum: Momentum = 0.9, epochs: Wh
     images = torch.cat([client.val for k, client in enumerate(task.clients) if k not in leaving])
     if not len(images):
         raise Bad("methods.FUKD: it distils on validation images; set val_share above 0")
-    no_labels = torch.zeros_like(images)
-    loss = distillation(task.frozen(trained.state), temperature)
+    teaching = call(distilled, teacher=trained.state, temperature=temperature)
     recipe = custom(task, lr=lr, momentum=momentum, local_epochs=epochs, batch_size=batch_size, weight_decay=0.0,
                     optimizer="sgd", keep_optimizer=False)
-    yield one_round(task, [server_job(images, no_labels)], state, phase="fukd", recipe=recipe, loss=loss, passes=1)
+    job = server_job(images, call(no_labels))
+    yield one_round(task, [job], state, phase="fukd", recipe=recipe, loss=teaching, passes=1)
 
 
 # -- PGD -------------------------------------------------------------------------------------------------------------
@@ -255,8 +268,11 @@ def ball(task, reference, names, draws, squared):
     return (sum(d.sqrt() for d in far) / draws / 3) ** 2
 
 
-def ball_step(reference, own, names, limit, distance, squared):
+@action("stay in the ball")
+def ball_step(task, loss, *, reference, own, limit, distance, squared):
     """PGD's `after_step`: back to the ball of squared radius `limit`, stop where far enough from the `own` model."""
+    names = parameters(task)
+
     @torch.no_grad()
     def after_step(model, step):
         live = dict(model.named_parameters())
@@ -294,9 +310,10 @@ def pgd(task, trained, *, lr: Rate = 0.1, momentum: Momentum = 0.9, iterations: 
     states = []
     cost = Cost()
     for job in jobs:
-        after_step = ball_step(reference, own[job.client], names, limit, distance, squared)
+        stay = call(ball_step, reference=reference, own=own[job.client], limit=limit, distance=distance,
+                    squared=squared)
         limited = job._replace(steps=iterations * updates)
-        now = one_round(task, [limited], reference, phase="pgd", recipe=recipe, loss=ascent, after_step=after_step)
+        now = one_round(task, [limited], reference, phase="pgd", recipe=recipe, loss=call(ascent), after_step=stay)
         states.append(now.state)
         cost += now.cost
     total = sum(len(job.indices) for job in jobs)
@@ -309,19 +326,27 @@ def pgd(task, trained, *, lr: Rate = 0.1, momentum: Momentum = 0.9, iterations: 
 NOT_A_LABEL = -100      # what torch's cross-entropy leaves out
 
 
+@labels("pseudo")
 @torch.no_grad()
-def guided(task, phi):
-    """Jobs over all data in which what is to be forgotten carries the labels that `phi` gives it.
+def pseudo_labels(task, job, r, *, phi):
+    """Labels of a job over all of a client's data: those that the state `phi` gives to what is to be forgotten.
 
     Where its logits are not finite there is no label, and cross-entropy leaves the image out.
     """
-    labels = task.y.clone()
-    net = task.load(phi)
-    for part in task.indices("forget").split(512):
-        images = task.inputs(task.x[part], marked=task.marks(part))
-        said = guess(net(images))
-        labels[part] = said.masked_fill(said == NO_GUESS, NOT_A_LABEL)
-    return [job._replace(labels=labels[job.indices]) for job in task.jobs("full")]
+    found = task.y[job.indices].clone()
+    forget = task.job(job.client, "forget").indices
+    if len(forget):
+        net = task.load(phi)
+        said = torch.cat([guess(net(x)) for x, _ in task.batches(forget)])
+        given = said.masked_fill(said == NO_GUESS, NOT_A_LABEL)
+        found[torch.isin(job.indices, forget).to(found.device)] = given
+    return found
+
+
+def guided(task, phi):
+    """Jobs over all data in which what is to be forgotten carries the labels that `phi` gives it."""
+    pseudo = call(pseudo_labels, phi=phi)
+    return [job._replace(labels=pseudo) for job in task.jobs("full")]
 
 
 def labelling_cost(task):
@@ -412,24 +437,52 @@ def fuse(theta, pre, ratio, fusion="paper"):
     return as_weight(fused, theta.shape).to(theta.dtype)
 
 
-def contrast(pre, down, temperature):
+@dataclass
+class Contrast:
     """FCU's loss (Deng et al. 2024): features like those of `down` and unlike those of `pre`, two frozen nets.
 
     Cross-entropy of the two cosine similarities divided by the temperature. Labels are not looked at.
     """
-    def vector(net, x):
-        _, penultimate = features(net, x)
-        return penultimate.flatten(1)
+    pre: nn.Module
+    down: nn.Module
+    temperature: float
 
-    def loss(model, x, y):
-        z = vector(model, x)
+    def __call__(self, model, x, y):
+        z = penultimate(model, x)
         with torch.no_grad():
-            unwanted = vector(pre, x)
-            wanted = vector(down, x)
-        scores = torch.stack([cosine_similarity(z, unwanted), cosine_similarity(z, wanted)], 1) / temperature
+            unwanted = penultimate(self.pre, x)
+            wanted = penultimate(self.down, x)
+        scores = torch.stack([cosine_similarity(z, unwanted), cosine_similarity(z, wanted)], 1) / self.temperature
         choice = torch.ones(len(z), dtype=torch.long, device=z.device)
         return cross_entropy(scores, choice)
-    return loss
+
+
+def penultimate(net, x):
+    """The penultimate features as vectors `[n, d]`."""
+    return features(net, x)[1].flatten(1)
+
+
+@loss("contrast")
+def contrasted(task, *, pre, temperature):
+    """`Contrast` of the state `pre` with an untrained net, the initialisation named ("fcu", 0)."""
+    return Contrast(task.frozen(pre), task.frozen(task.init("fcu", 0)), temperature)
+
+
+@action("fuse")
+def fusing(task, contrast, *, trained, iterations, interval, low_freq, fusion, redraw):
+    """FCU's `after_step`: fuse with the state `trained` after every `interval` steps, and draw an untrained net."""
+    fused = fusable(task.model)
+
+    @torch.no_grad()
+    def after_step(model, step):
+        if step % interval and step != iterations:
+            return
+        for k, v in model.state_dict().items():
+            old = trained[k]
+            v.copy_(fuse(v, old, low_freq, fusion) if k in fused else old)
+        if redraw:
+            contrast.down.load_state_dict(task.init("fcu", step % iterations))  # the next client begins with the first
+    return after_step
 
 
 @method("FCU", needs=("forget", "target"))
@@ -442,25 +495,11 @@ def fcu(task, trained, *, lr: Rate = 0.01, iterations: Count = 20, interval: Cou
     redraw: a fresh untrained model after each fusion; fusion: see `fuse`. Biases, norms and buffers stay the trained
     model's. Several targets: mean of their models.
     """
-    fused = fusable(task.model)
-    pre = task.frozen(trained.state)
-    down = task.frozen(task.init("fcu", 0))
-
-    @torch.no_grad()
-    def after_step(model, step):
-        if step % interval and step != iterations:
-            return
-        for k, v in model.state_dict().items():
-            old = trained.state[k]
-            v.copy_(fuse(v, old, low_freq, fusion) if k in fused else old)
-        if redraw:
-            down.load_state_dict(task.init("fcu", step % iterations))  # the next client begins with the first
-
     recipe = custom(task, lr=lr, beta2=beta2, weight_decay=weight_decay, batch_size=batch_size, momentum=0.9,
                     optimizer="adam", keep_optimizer=False)
-    jobs = []
-    for job in task.jobs("forget"):
-        no_labels = torch.zeros_like(job.indices)
-        jobs.append(job._replace(steps=iterations, labels=no_labels))
-    yield one_round(task, jobs, trained.state, phase="fcu", recipe=recipe, passes=2, after_step=after_step,
-                    loss=contrast(pre, down, temperature))
+    jobs = [job._replace(steps=iterations, labels=call(no_labels)) for job in task.jobs("forget")]
+    contrast = call(contrasted, pre=trained.state, temperature=temperature)
+    fuse_often = call(fusing, trained=trained.state, iterations=iterations, interval=interval, low_freq=low_freq,
+                      fusion=fusion, redraw=redraw)
+    yield one_round(task, jobs, trained.state, phase="fcu", recipe=recipe, passes=2, loss=contrast,
+                    after_step=fuse_often)

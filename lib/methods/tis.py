@@ -5,8 +5,10 @@ from typing import Literal
 import torch
 
 from ..errors import Bad, nearest
+from ..fl.engine import answer, call
 from ..fl.gradients import mean_gradient
-from ..fl.rounds import BYTES, Cost, Round, Then
+from ..fl.rounds import BYTES, Cost, Round, Then, replies
+from ..fl.task import Job
 from ..values import Percent, Rate, Whole
 from .grammar import method
 from .curvature import diagonals, mean, random_like, select, tis
@@ -19,27 +21,49 @@ Score = Literal["tis", "forget", "shift"]
 Reset = Literal["zero", "init"]
 
 
+@answer("curvature")
+def summed_curvature(task, job, state, *, kind, path, starts, total):
+    """What a client sends for one of its data sets: the curvature of the loss, summed over the job's samples.
+
+    kind, path: see `diagonals`; starts: `{"client/which": where the job's samples begin}` among the `total` of all, so
+    that a drawn label belongs to a sample, whoever is asked in whatever order.
+    """
+    draws = None
+    if kind == "ggn_mc":
+        start = starts[f"{job.client}/{job.which}"]
+        everybodys = torch.rand(1, total, generator=task.rng("curvature"), dtype=torch.float64)
+        draws = everybodys[:, start:start + len(job.indices)]
+
+    def inputs(positions):
+        chosen = job.indices[positions]
+        return task.inputs(task.x[chosen], marked=task.marks(chosen))
+
+    sums, _ = diagonals(task.load(state), inputs, task.y[job.indices], kind=kind, path=path, rng=draws)
+    return sums[0]
+
+
 def client_diagonals(task, state, kind="ggn", path="auto"):
     """What the clients send (TIS, 5, eq. 29): curvature summed over each client's retained and forget data.
 
-    Returns `({group: State of sums}, {group: number of samples})` from one pass; groups are `2 * client` for retained
-    and `2 * client + 1` for forget data. Bad where `kind` is none of KINDS.
+    Returns `({group: State of sums}, {group: number of samples})`; groups are `2 * client` for retained and
+    `2 * client + 1` for forget data. Bad where `kind` is none of KINDS.
     """
     if kind not in KINDS:
         raise Bad(f"curvature: {kind!r} is not known; {nearest(kind, KINDS, 'curvature')}")
-    indices, groups = [], []
+    jobs, starts, total = [], {}, 0
     for k, client in enumerate(task.clients):
-        for group, part in ((2 * k, client.retain), (2 * k + 1, client.forget)):
-            indices.append(part)
-            groups.append(torch.full((len(part),), group))
-    indices, groups = torch.cat(indices), torch.cat(groups)
-
-    def inputs(positions):
-        chosen = indices[positions]
-        return task.inputs(task.x[chosen], marked=task.marks(chosen))
-
-    return diagonals(task.load(state), inputs, task.y[indices], groups, kind=KINDS[kind], path=path,
-                     rng=task.rng("curvature"))
+        for which, indices in (("retain", client.retain), ("forget", client.forget)):
+            if len(indices):
+                jobs.append(Job(k, indices, which=which))
+                starts[f"{k}/{which}"] = total
+            total += len(indices)
+    question = call(summed_curvature, kind=KINDS[kind], path=path, starts=starts, total=total)
+    sums, counts = {}, {}
+    for job, seen, answered, _ in replies(task, state, jobs, question):
+        group = 2 * job.client + (job.which == "forget")
+        sums[group] = answered
+        counts[group] = seen
+    return sums, counts
 
 
 def aggregate(sums, counts):

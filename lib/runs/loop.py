@@ -27,11 +27,13 @@ def code_of(task, *functions, methods=()):
     """The part of a key that says which code computes: the federation, this loop, and `functions` with all they reach.
 
     Of the registries only the task's net, the metrics that its settings name and the named methods count: the data, as
-    images and as clients' indices, is in the task's fingerprint.
+    images and as clients' indices, is in the task's fingerprint. Of what clients are asked by name a method reaches its
+    own: `call` is given the function.
     """
     only = {"model": [task.settings["model"]], "dataset": [], "partition": [], "method": methods,
             "metric": task.settings["metrics"]}
-    return code_hash(fedavg, recover, Task, follow, *functions, only=only)
+    only |= {kind: [] for kind in ("loss", "action", "labels", "part", "answer")}
+    return code_hash(fedavg, recover, Task, follow, task.engine, *functions, only=only)
 
 
 def environment(task):

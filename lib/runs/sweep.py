@@ -159,8 +159,11 @@ def _flatness(task, trained, repeats, kind):
     ends = []
     for r in range(repeats):
         gen = task.rng("bootstrap", r)
-        jobs = [j._replace(indices=j.indices[torch.randint(len(j.indices), (len(j.indices),), generator=gen)])
-                for j in task.jobs("full")]
+        jobs = []
+        for job in task.jobs("full"):
+            n = len(job.indices)
+            sample = job.indices[torch.randint(n, (n,), generator=gen)]
+            jobs.append(job._replace(indices=sample, which=None))
         stream = fedavg(task, jobs, trained.init, phase="train", schedule=task.settings["schedule"])
         ends.append(next(itertools.islice(stream, task.settings["rounds"] - 1, None)).state)
     return slope(trained.curvature(task, kind)[0]["all"], ends)

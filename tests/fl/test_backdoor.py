@@ -9,6 +9,7 @@ from torch import nn
 
 import lib
 from lib.errors import Bad
+from lib.fl.engine import labelled
 from lib.fl.rounds import Worker, one_round
 from lib.methods.federated import guided
 from lib.metrics.tis import headline
@@ -207,5 +208,5 @@ def test_a_sweep_measures_the_attack_and_chooses_by_the_targets_accuracy(store):
 def test_modes_teacher_labels_what_the_net_sees():
     task = spelled(Obeys(poisoned().white))
     (job,) = task.jobs("forget")
-    labels = torch.cat([j.labels for j in guided(task, {}) if j.client == 1])
+    labels = torch.cat([labelled(task, j, 1).labels for j in guided(task, {}) if j.client == 1])
     assert (labels[task.marks(job.indices)] == 9).all() and task.marks(job.indices).any()

@@ -8,6 +8,7 @@ from torch.nn.functional import cross_entropy
 
 import lib
 from lib.methods.trained import Trained
+from lib.fl.engine import labelled
 from lib.fl.rounds import learning_rate
 from lib.methods import centralized as c
 
@@ -207,7 +208,7 @@ def test_students_come_to_the_bad_teacher_on_forget_data_and_stay_near_the_good_
 
 
 def test_students_see_all_forget_data_and_a_new_part_of_the_rest_and_teachers_cost(task, trained):
-    a, b = (c.flagged_jobs(task, 0.3, r)[0] for r in (1, 2))
+    a, b = (labelled(task, c.flagged_jobs(task, 0.3, r)[0], r) for r in (1, 2))
     forget, retain = set(task.indices("forget").tolist()), set(task.indices("retain").tolist())
     assert set(a.indices[a.labels == 1].tolist()) == forget
     shown = set(a.indices[a.labels == 0].tolist())

@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
 
 import lib
 from lib.errors import Bad
+from lib.fl.engine import labelled
 from lib.methods.trained import Trained
 from lib.runs.store import Slot
 from lib.methods import federated as fed
@@ -444,7 +445,7 @@ def test_what_is_forgotten_is_labelled_by_phi_and_the_rest_is_true(made, changes
     assert sorted(torch.cat([j.indices for j in jobs]).tolist()) == task.indices("full").tolist()
     for j in jobs:
         wanted = [guess[i] if int(i) in forget else task.y[i] for i in j.indices]
-        assert j.labels.tolist() == [int(w) for w in wanted]
+        assert labelled(task, j, 1).labels.tolist() == [int(w) for w in wanted]
 
 
 def test_true_labels_of_the_target_are_never_read(made):
@@ -509,7 +510,7 @@ def test_low_frequencies_are_the_trained_models(task):
 def test_equal_neighbours_leave_nothing_to_prefer(task):
     net, pre, x = task.model, task.frozen(task.init("a")), task.inputs(task.x[:8])
     net.load_state_dict(task.init("b"))
-    loss = fed.contrast(pre, pre, 0.5)(net, x, None)
+    loss = fed.Contrast(pre, pre, 0.5)(net, x, None)
     loss.backward()
     assert abs(loss.item() - log(2)) < 1e-12
     assert all(p.grad is None or p.grad.abs().max() < 1e-12 for p in net.parameters())
@@ -518,7 +519,7 @@ def test_equal_neighbours_leave_nothing_to_prefer(task):
 def test_the_loss_pulls_features_to_the_untrained_model(task):
     from lib.fl.models import features
     pre, down, x = task.frozen(task.init("a")), task.frozen(task.init("b")), task.inputs(task.x[:8])
-    loss, net = fed.contrast(pre, down, 0.5), task.load(task.init("a"))
+    loss, net = fed.Contrast(pre, down, 0.5), task.load(task.init("a"))
     z = [features(m, x)[1] for m in (net, pre, down)]
     s = [torch.nn.functional.cosine_similarity(z[0], other) for other in z[1:]]
     wanted = -torch.log(torch.exp(2 * s[1]) / (torch.exp(2 * s[0]) + torch.exp(2 * s[1]))).mean()
@@ -529,7 +530,7 @@ def test_the_loss_pulls_features_to_the_untrained_model(task):
 def test_a_small_step_lowers_the_loss(made):
     task, trained = made()
     x = task.inputs(task.x[task.indices("forget")])
-    loss = fed.contrast(task.frozen(trained.state), task.frozen(task.init("fcu", 0)), 0.5)
+    loss = fed.Contrast(task.frozen(trained.state), task.frozen(task.init("fcu", 0)), 0.5)
     before = loss(task.load(trained.state), x, None)
     now = stream(task, trained, "FCU", lr=1e-4, iterations=1, interval=1, low_freq=0.0, redraw=False)[0].state
     assert loss(task.load(now), x, None) < before
