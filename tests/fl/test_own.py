@@ -192,3 +192,27 @@ def test_a_partition_that_is_none(parts, words):
         return parts
     with pytest.raises(Bad, match=words):
         divide("own", torch.zeros(10, dtype=torch.long), 2, generator(0))
+
+
+# ---- finished data that are not what they say
+
+@pytest.mark.parametrize("spoilt, words", [
+    ({"x": torch.full((40, 1, 8, 8), float("nan"))}, "train images hold values that are not finite"),
+    ({"x_test": torch.zeros(10, 1, 8, 9)}, "test images must be"),
+    ({"x_test": torch.zeros(0, 1, 8, 8), "y_test": torch.zeros(0, dtype=torch.long)}, "test images must be"),
+    ({"y": torch.arange(40) % 3}, "train labels go from 0 to 2, and there are 2 classes"),
+    ({"y": torch.zeros(40)}, "train labels must be 40 of int64"),
+    ({"y_test": torch.zeros(10, dtype=torch.long)}, "class b has no test images"),
+    ({"classes": ("a",), "y": torch.zeros(40, dtype=torch.long), "y_test": torch.zeros(10, dtype=torch.long)}, "the class a alone"),
+    ({"mean": (0.5,), "std": (0.5,)}, "images of bytes come with mean and std"),
+])
+def test_finished_data_that_cannot_be_used(spoilt, words):
+    whole = {"x": torch.zeros(40, 1, 8, 8), "y": torch.arange(40) % 2, "x_test": torch.zeros(10, 1, 8, 8),
+             "y_test": torch.arange(10) % 2, "classes": ("a", "b"), "mean": None, "std": None}
+    found = lib.Data("finished", **{**whole, **spoilt})
+
+    @lib.dataset("finished")
+    def finished():
+        return found
+    with pytest.raises(Bad, match=words):
+        lib.load("finished")
