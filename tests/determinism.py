@@ -30,8 +30,8 @@ COMMON = f"""
       momentum: 0.9
       batch_size: 16
       local_epochs: 1
-      rounds: 3
-      unlearn_rounds: 3
+      rounds: 2
+      unlearn_rounds: 2
       every: 1
       mia_draws: 2
       methods: {METHODS}
@@ -68,7 +68,7 @@ CASES = [
 ]
 
 
-def profile(folder, nets=NETS, seeds="[0, 1]", threads=1):
+def profile(folder, nets=NETS, seeds="[0]", threads=1):
     """The file of a profile of notebook 02 with these nets."""
     settings = [WITH_NET.format(net=net, common=COMMON, own=own, threads=threads) for net, own in nets.items()]
     path = folder / "determinism.yaml"
