@@ -11,7 +11,7 @@ from PIL import Image
 from lib.errors import Bad
 from lib.fl import data
 from lib.fl.archives import read_archive, write_archive
-from lib.fl.data import NORMS, load
+from lib.fl.data import NORMS, _resize, load
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 
@@ -73,6 +73,12 @@ def test_digits_subsets():
         load("digits", n_train=1000, n_test=800)
     with pytest.raises(Bad, match="noise"):
         load("digits", noise=-1.0)
+
+
+def test_resizing_keeps_black_black_and_white_white():
+    for value in (0, 255):
+        x = torch.full((3, 1, 6, 9), value, dtype=torch.uint8)
+        assert (_resize(x, 4) == value).all() and (_resize(x, 12) == value).all()
 
 
 # --- archives ---

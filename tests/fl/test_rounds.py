@@ -159,7 +159,8 @@ def test_bytes_and_flops_are_linear_and_free_for_the_server(task):
     assert two.flops == pytest.approx(sum(len(j.indices) for j in jobs[:2]) * task.flops[1])
     teacher = rounds(task, 1, jobs=jobs[:1], passes=1)[0].cost
     assert teacher.flops == pytest.approx(len(jobs[0].indices) * sum(task.flops))
-    assert rounds(task, 1, jobs=[lib.server_job(jobs[0].indices)])[0].cost.bytes == 0
+    server = rounds(task, 1, jobs=[lib.server_job(jobs[0].indices)])[0].cost
+    assert server.bytes == 0 and server.flops == one.flops
 
 
 def test_flops_of_a_linear_layer_by_hand():
@@ -209,6 +210,26 @@ def test_flips_and_crops_are_pixels_of_the_image():
     for image in out:
         assert (known == image).flatten(1).all(1).any()
     assert len({tuple(i.flatten().tolist()) for i in out} - {tuple(i.flatten().tolist()) for i in x}) > 0
+
+
+@pytest.mark.parametrize("change,places", [({"crop": 2}, 5), ({"input_size": 6}, 3), ({"crop": 1, "input_size": 6}, 5)])
+def test_every_place_of_a_random_crop_is_drawn(change, places):
+    """An image with one bright pixel tells by where that pixel comes out where the crop was cut."""
+    task = tiny(**change)
+    x = torch.zeros(400, 1, 8, 8, dtype=torch.float64)
+    x[:, :, 4, 4] = 1
+    out = torch.cat([b for b, _ in Worker(task, task.recipe).epoch(x, torch.zeros(400), task.rng("a"))])
+    found = {tuple(place) for place in out[:, 0].nonzero()[:, 1:].tolist()}
+    assert len(found) == places ** 2
+    assert {row for row, _ in found} == {column for _, column in found} == set(range(min(found)[0], min(found)[0] + places))
+
+
+def test_half_of_the_images_are_flipped():
+    task = tiny(flip=True)
+    x = torch.zeros(400, 1, 8, 8, dtype=torch.float64)
+    x[:, :, :, 0] = 1
+    out = torch.cat([b for b, _ in Worker(task, task.recipe).epoch(x, torch.zeros(400), task.rng("a"))])
+    assert 160 < out[:, 0, 0, 7].sum() < 240 and (out[:, 0, 0, 0] + out[:, 0, 0, 7] == 1).all()
 
 
 def test_evaluation_crops_at_the_centre():

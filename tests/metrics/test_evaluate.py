@@ -6,6 +6,7 @@ from conftest import tiny
 from sklearn.linear_model import LogisticRegression
 
 import lib
+import lib.metrics.evaluate as evaluation
 from lib.metrics.evaluate import average_gap, logistic, losses, mean, mia
 
 
@@ -36,6 +37,52 @@ def test_attack_is_balanced():
 def test_attack_needs_ten_samples_and_finite_losses():
     assert np.isnan(mia(np.ones(9), np.ones(100), rng()))
     assert np.isnan(mia(np.full(20, np.nan), np.ones(100), rng()))
+
+
+def test_attack_is_possible_with_ten_samples():
+    assert mia(np.ones(10), np.ones(100), rng()) == 50
+    assert mia(np.ones(100), np.ones(10), rng()) == 50
+
+
+def test_attack_is_scored_on_samples_it_was_not_fitted_on():
+    """On few samples of noise a fitted line beats the coin where it was fitted, and only there."""
+    gen = np.random.default_rng(4)
+    scores = [mia(gen.exponential(size=10), gen.exponential(size=10), rng(), draws=1) for _ in range(100)]
+    assert np.mean(scores) < 50
+
+
+@pytest.mark.parametrize("n,held", [(10, 1), (40, 4), (46, 5)])
+def test_attack_holds_out_a_tenth_of_each_set(monkeypatch, n, held):
+    seen = []
+
+    def spy(x, y, weight):
+        seen.append((y, weight))
+        return logistic(x, y, weight)
+    monkeypatch.setattr(evaluation, "logistic", spy)
+    gen = np.random.default_rng(5)
+    mia(gen.exponential(size=n), gen.exponential(size=n + 30), rng(), draws=3, folds=7)
+    assert len(seen) == 3
+    for y, weight in seen:
+        assert weight.shape == (7, 2 * n) and set(np.unique(weight)) == {0, 1}
+        for label in (1, -1):
+            assert ((weight[:, y == label] == 0).sum(1) == held).all()
+        assert len({tuple(w) for w in weight}) == 7     # each fold holds out others
+
+
+def test_attack_is_scikit_learns_on_the_same_splits():
+    """Fitted again, one split after the other, and scored by its own `score` on what was held out."""
+    gen = np.random.default_rng(6)
+    members, others = gen.exponential(size=30), gen.exponential(size=50) + 0.4
+    splits, scores = np.random.default_rng(rng().initial_seed()), []
+    for _ in range(4):
+        x = np.concatenate([splits.choice(s, 30, replace=False) for s in (members, others)])
+        y = np.repeat([1, -1], 30)
+        for _ in range(10):
+            out = np.concatenate([splits.permutation(30)[:3], 30 + splits.permutation(30)[:3]])
+            inside = np.setdiff1d(np.arange(60), out)
+            model = LogisticRegression(tol=1e-10, max_iter=10_000).fit(x[inside, None], y[inside])
+            scores.append(model.score(x[out, None], y[out]))
+    assert mia(members, others, rng(), draws=4) == pytest.approx(100 * np.mean(scores), abs=1e-9)
 
 
 def test_attack_grows_with_the_separation():

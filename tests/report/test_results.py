@@ -322,6 +322,8 @@ def test_numbers_as_text():
     assert tables.number(83.861, 0.171) == "83.86 ± 0.17" and tables.number(np.nan) == "–"
     assert tables.number(1.35e10, unit="bytes") == "13.50 GB" and tables.number(0.0, unit="bytes") == "0.00 B"
     assert tables.number(5.81e16, unit="FLOPs") == "58.10 PFLOP" and tables.number(0.0012) == "0.0012"
+    assert tables.number(0.0) == "0.00" and tables.number(0.01) == "0.01" and tables.number(-0.0012) == "-0.0012"
+    assert tables.number(99999.0) == "99999.00" and tables.number(1e5) == "1e+05"
 
 
 # ---------------------------------------------------------------- the README
