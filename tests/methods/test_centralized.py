@@ -3,7 +3,7 @@ from itertools import islice
 
 import pytest
 import torch
-from conftest import same, tiny
+from conftest import keeping_all, same, tiny
 from torch.nn.functional import cross_entropy
 
 import lib
@@ -86,7 +86,7 @@ def test_rounds_start_at_the_trained_state_and_repeat(task, trained, name):
 
 @pytest.mark.parametrize("name,hp", [("RandL", {}), ("SalUn", {"share": 1.0}), ("l1-sparse", {})])
 def test_with_nothing_to_forget_it_is_fine_tuning_where_it_should_be(name, hp):
-    task = tiny(**{**ONE, "forget_share": 0.0})
+    task = keeping_all(tiny(**ONE))
     model = train(task)
     ft = stream(task, model, "FT", 4)[-1].state
     assert same(stream(task, model, name, 4, **hp)[-1].state, ft) == (name != "l1-sparse")
@@ -101,7 +101,7 @@ def test_true_labels_of_the_forget_data_are_not_used(trained, name):
 
 
 def test_retrain_follows_the_schedule_of_training():
-    task = tiny(**{**ONE, "forget_share": 0.0, "schedule": ["cosine", 0.1, 0.0, 4]})
+    task = keeping_all(tiny(**ONE, schedule=["cosine", 0.1, 0.0, 4]))
     start = task.init("train")
     whole = list(islice(lib.fedavg(task, "full", start, phase="train", schedule=task.settings["schedule"]), 4))
     again = list(islice(lib.unlearn(task, None, "Retrain", name="train"), 5))
@@ -297,7 +297,7 @@ def test_ssd_is_one_free_round_of_two_passes_in_eval_mode():
     assert len(rounds) == 1 and rounds[0].cost == lib.Cost(flops=task.flops[1] * (n + forget))
     changed = {k for k in model.state if not torch.equal(model.state[k], rounds[0].state[k])}
     assert "bn1.weight" in changed and not any("running" in k or "batches" in k for k in changed)
-    assert same(stream(task, model, "SSD", alpha=float("inf"))[0].state, model.state)
+    assert same(stream(task, model, "SSD", alpha=1e300)[0].state, model.state)
 
 
 # -- SalUn -----------------------------------------------------------------------------------------------------------
