@@ -62,7 +62,7 @@ def says(*words, settings=None, profile=None):
     ({"methods": {"FT": {"lr": float("nan")}}}, ["methods.FT.lr: nan must be a number from 0 to 100 or null, not NaN"]),
     ({"methods": {"FT": {"lr": -0.1}}}, ["methods.FT.lr: -0.1 is outside 0 to 100"]),
     ({"methods": {"FCU": {"iterations": 0}}}, ["methods.FCU.iterations: 0 is outside 1 to any"]),
-    ({"methods": {"SalUn": {"share": 1.5}}}, ["methods.SalUn.share: 1.5 is outside 0 to 1"]),
+    ({"methods": {"SalUn": {"share": 1.5}}}, ["methods.SalUn.share: 1.5 is outside above 0 to 1"]),
     ({"methods": {"FedEraser": {"per": "clients"}}}, ["methods.FedEraser.per: 'clients' must be one of client, average",
                                                       "nearest: client"]),
     ({"ablations": {"TIS-Reset/a": {"reset": "zeros"}}}, ["ablations.TIS-Reset/a.reset", "nearest: zero"]),
