@@ -16,12 +16,11 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import pandas as pd  # noqa: E402
-import yaml  # noqa: E402
 
 import lib  # noqa: E402
 from lib.errors import Bad  # noqa: E402
-from lib.profiles import _Loader  # noqa: E402
 from lib.checksums import seal, verify  # noqa: E402
+from lib.profiles import parsed  # noqa: E402
 from lib.report.rows import variant  # noqa: E402
 from lib.settings import check  # noqa: E402
 
@@ -31,7 +30,7 @@ METRICS = ("retain_acc", "forget_acc", "test_acc", "mia")
 
 def plan(profile, only=None, path=ROOT / "params" / "search.yaml"):
     """`{setting: (flat keys, {method: [arguments]})}` of a profile, checked as any settings are."""
-    entries = yaml.load(path.read_text(encoding="utf-8"), _Loader).get(profile)
+    entries = parsed(path.read_text(encoding="utf-8"), str(path)).get(profile)
     if not entries:
         raise Bad(f"params/search.yaml: no profile {profile!r}")
     out = {}

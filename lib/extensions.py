@@ -40,7 +40,7 @@ def extend(*names):
             _import_file(Path(name)) if _is_file(name) else importlib.import_module(name)
         except Bad as error:
             raise Bad(f"extensions: {name}: {error}") from None
-        except Exception as error:      # whatever is wrong with a file of the user's
+        except (Exception, SystemExit) as error:      # whatever is wrong with a file of the user's
             raise Bad(f"extensions: {name} cannot be imported ({short(error)}); mend or remove it") from error
 
 

@@ -26,6 +26,22 @@ def data_root():
     return _root("FU_DATA", "data")
 
 
+def at(path):
+    """The path with `~` expanded; None where it names nobody's home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return None
+
+
+def exists(path):
+    """Whether something is there, also for what no file can be called."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 def data_path(name):
     """The folder or .npz that a data set's name means as a path; None if there is none.
 

@@ -2,9 +2,9 @@
 import inspect
 from typing import Any, NamedTuple, get_type_hints
 
-from .errors import Bad, nearest
+from .errors import Bad, nearest, short, shown
 from .sources import remember
-from .values import misfit, misfit_with_nearest
+from .values import misfit, misfit_with_nearest, usable
 
 REQUIRED = inspect.Parameter.empty      # the default of an argument that has none
 
@@ -18,11 +18,13 @@ class Argument(NamedTuple):
 class Registry(dict):
     """`{name: function}` of one kind, as `method` or `model`. The decorators of `lib` register, settings look up."""
 
-    def __init__(self, kind):
+    def __init__(self, kind, takes=None):
+        """takes: the positional arguments that all functions of the kind are called with, as `("task", "state")`."""
         super().__init__()
         self.kind = kind
+        self.takes = takes
 
-    def named(self, name, **about):
+    def named(self, name=None, **about):
         """The decorator that registers a function under a name; Bad at once where the name is missing."""
         if not isinstance(name, str) or not name:
             raise Bad(f'@lib.{self.kind}: it needs a name; write @lib.{self.kind}("Mine")')
@@ -39,24 +41,43 @@ class Registry(dict):
         old = self.get(name)
         if old is not None and (old.__module__, old.__qualname__) != (f.__module__, f.__qualname__):
             raise Bad(f"@lib.{self.kind}({name!r}): there is one of this name in {old.__module__}; choose another")
+        self.judge_function(name, f)
         f.name = name
         for key, value in about.items():
             setattr(f, key, value)
         self[name] = f
         return f
 
+    def judge_function(self, name, f):
+        """Refuse a function that cannot be called as the kind is, or whose arguments no setting could be held against."""
+        where = f"@lib.{self.kind}({name!r})"
+        if self.takes is None:
+            return
+        if "/" in name:
+            raise Bad(f"{where}: a name has no slash, which begins a label; choose another")
+        head = ", ".join((*self.takes, "*", "argument: type = default"))
+        try:
+            known = arguments(f)
+            inspect.signature(f).bind(*self.takes, **dict.fromkeys(known))
+        except (TypeError, ValueError, NameError, SyntaxError) as error:
+            raise Bad(f"{where}: it cannot be called ({short(error)}); write def f({head})") from error
+        for argument, (kind, _) in known.items():
+            if not usable(kind):
+                raise Bad(f"{where}: no setting can be held against the type of {argument}, {shown(kind)}; "
+                          "use int, float, bool, str, list[…], dict[…] or Literal[…]")
+
     def find(self, name, where=None):
         """The function of that name; an unknown one is an error that names the nearest."""
-        if name not in self:
-            raise Bad(f"{where or self.kind + 's'}: no {self.kind} {name!r}; {nearest(name, self, self.kind)}")
+        if not isinstance(name, str) or name not in self:
+            raise Bad(f"{where or self.kind + 's'}: no {self.kind} {shown(name)}; {nearest(name, self, self.kind)}")
         return self[name]
 
 
 # Here, below everything that trains, so that settings can look things up without importing it.
-METHODS = Registry("method")
-MODELS = Registry("model")
-DATASETS = Registry("dataset")
-PARTITIONS = Registry("partition")
+METHODS = Registry("method", ("task", "trained"))
+MODELS = Registry("model", ("channels", "classes", "size"))
+DATASETS = Registry("dataset", ())
+PARTITIONS = Registry("partition", ("labels", "n", "rng"))
 
 
 def arguments(f):
@@ -75,12 +96,12 @@ def judge(known, given, where):
     """Refuse what is no argument, is missing or does not fit. known: `{name: Argument}`; given: `{name: value}`."""
     for name, value in given.items():
         if name not in known:
-            raise Bad(f"{where}: no argument {name!r}; {nearest(name, known, 'argument')}")
+            raise Bad(f"{where}: no argument {shown(name)}; {nearest(name, known, 'argument')}")
         if reason := misfit_with_nearest(known[name].kind, value):
-            raise Bad(f"{where}.{name}: {value!r} {reason}")
+            raise Bad(f"{where}.{name}: {shown(value)} {reason}")
     for name, argument in known.items():
         if argument.default is REQUIRED and name not in given:
-            raise Bad(f"{where}: it needs the argument {name!r}")
+            raise Bad(f"{where}: it needs the argument {name!r}; add it")
 
 
 def taken(known, values):

@@ -8,7 +8,7 @@ import re
 from typing import Annotated, Literal, NamedTuple
 
 from . import extensions
-from .errors import Bad, nearest
+from .errors import Bad, bare, nearest, shown
 from .files import ROOT, data_path, data_root
 from .registry import DATASETS, METHODS, MODELS, PARTITIONS, REQUIRED, arguments, judge
 from .signatures import SIGNATURES
@@ -18,6 +18,7 @@ from .values import (
     Momentum,
     NotNegative,
     Percent,
+    ProperShare,
     Range,
     Rate,
     Schedule,
@@ -43,6 +44,7 @@ Pixels = Annotated[int, Range(0, 64)]
 Repeats = Annotated[int, Range(1, 1000)]
 AtLeastTwo = Annotated[int, Range(2)]
 Methods = Annotated[dict[str, dict], "a map method: {arguments}"]
+Study = Literal["similarity", "bound", "spectra", "perturbed_activations", "variation", "jacobians"]
 
 KEYS = {
     # data
@@ -78,7 +80,7 @@ KEYS = {
                   "whole clients, one class, or a share of each client"),
     "targets": Key(list[Whole], [0], "the clients that leave, or that are attacked"),
     "forget_class": Key(Whole | None, None, "the class, for forget: class"),
-    "forget_share": Key(Share | None, None, "the share, for forget: share"),
+    "forget_share": Key(ProperShare | None, None, "the share, for forget: share"),
     "joins": Key(Annotated[dict[Whole, Count], "a map client: round"], {}, "client: first round it takes part in"),
     "poison_share": Key(Share, 1.0, "share of the targets' images of other labels that get the trigger"),
     "poison_label": Key(Whole | None, None, "label of triggered images (null: no backdoor)"),
@@ -121,7 +123,7 @@ KEYS = {
     "ablation_rounds": Key(Whole, 10, "rounds after each of the ablations (04)"),
     "traced": Key(list[str], [], "methods or labels whose gradients and distances are followed (04, 05)"),
     "trace_rounds": Key(Whole, 10, "rounds for which they are followed (04, 05)"),
-    "studies": Key(list[str], [], "measurements of the theory that are made (05)"),
+    "studies": Key(list[Study], [], "measurements of the theory that are made (05)"),
     "cka_batch": Key(Annotated[int, Range(4)], 256, "images of a CKA batch (05)"),
     "spectral_batch": Key(Count, 64, "images of a gradient sample (05)"),
     "spectral_samples": Key(AtLeastTwo, 128, "gradient samples (05)"),
@@ -183,12 +185,12 @@ def rule(sentence):
     return register
 
 
-@rule("forget: class needs forget_class")
+@rule("forget: class needs forget_class; add it, as forget_class: 0")
 def class_unnamed(s):
     return s["forget"] == "class" and s["forget_class"] is None
 
 
-@rule("forget: share needs forget_share")
+@rule("forget: share needs forget_share; add it, as forget_share: 0.1")
 def share_unnamed(s):
     return s["forget"] == "share" and s["forget_share"] is None
 
@@ -198,27 +200,73 @@ def noise_on_images(s):
     return s["noise"] and "noise" not in entries(s)["dataset"]
 
 
-@rule("targets must be below the number of clients")
+@rule("targets must be below the number of clients; name others, or raise clients")
 def target_beyond_clients(s):
     return max(s["targets"], default=0) >= s["clients"]
 
 
-@rule("joins names a client that does not exist")
-def late_client_beyond_clients(s):
-    return max(s["joins"], default=0) >= s["clients"]
+@rule("targets names no client, so nothing is to be forgotten; name one, as [0]")
+def nobody_leaves(s):
+    return s["forget"] == "clients" and not s["targets"]
 
 
-@rule("targets leave no client behind")
+@rule("targets leave no client behind; name fewer, or raise clients")
 def nobody_left(s):
     return s["forget"] == "clients" and len(set(s["targets"])) >= s["clients"]
 
 
-@rule("dim must be a multiple of heads")
+@rule("joins names a client that does not exist; name clients below clients")
+def late_client_beyond_clients(s):
+    return max(s["joins"], default=0) >= s["clients"]
+
+
+@rule("joins leaves round 1 without a client; let one take part from the start")
+def nobody_begins(s):
+    return len(s["joins"]) >= s["clients"] and min(s["joins"].values()) > 1
+
+
+@rule("joins lets a client in after the last of the rounds; lower its round, or raise rounds")
+def nobody_comes(s):
+    return max(s["joins"].values(), default=1) > max(s["rounds"], 1)
+
+
+@rule("poison_label plants the backdoor at whole clients; set forget: clients, or poison_label: null")
+def backdoor_without_clients(s):
+    return s["poison_label"] is not None and s["forget"] != "clients"
+
+
+@rule("poison_share: 0 plants no trigger for poison_label; raise it, or set poison_label: null")
+def backdoor_without_trigger(s):
+    return s["poison_label"] is not None and s["poison_share"] == 0
+
+
+@rule("keep_optimizer: only one client can keep its optimiser; set clients: 1 or training: union")
+def optimisers_of_many(s):
+    return s["keep_optimizer"] and s["clients"] > 1 and s["training"] == "fedavg"
+
+
+@rule("history: nothing is stored in rounds: 0; raise rounds, or set history: none")
+def history_of_nothing(s):
+    return s["history"] != "none" and s["rounds"] == 0
+
+
+@rule("gammas names no share to reset; name one, as [30]")
+def nothing_reset(s):
+    return not s["gammas"]
+
+
+@rule("traced names no method or label among methods and ablations; name one of theirs")
+def traced_unknown(s):
+    labels = {name.partition("/")[2] or name for key in ("methods", "ablations") for name in s[key]}
+    return not labels.issuperset(s["traced"])
+
+
+@rule("dim must be a multiple of heads; change one of them")
 def heads_uneven(s):
     return s["dim"] % s["heads"] != 0
 
 
-@rule("input_size must not exceed size")
+@rule("input_size must not exceed size; lower it, or raise size")
 def crop_beyond_image(s):
     return s["size"] and s["input_size"] and s["input_size"] > s["size"]
 
@@ -228,13 +276,13 @@ def crop_beyond_image(s):
 def check(settings, source="settings"):
     """Judge `{setting: {key: value}}`; returns it unchanged. Raises Bad naming source, setting, key and the nearest."""
     if not isinstance(settings, dict):
-        raise Bad(f"{source}: must be a map setting: {{keys}}, not {settings!r}")
+        raise Bad(f"{source}: must be a map setting: {{keys}}, not {shown(settings)}")
     for name, flat in settings.items():
-        where = f"{source}: {name}"
         if not isinstance(name, str) or not re.fullmatch(r"\w+", name):
-            raise Bad(f"{where}: a setting's name is made of letters, digits and _")
+            raise Bad(f"{source}: {shown(name)}: a setting's name is made of letters, digits and _; rename it")
+        where = f"{source}: {name}"
         if not isinstance(flat, dict):
-            raise Bad(f"{where}: must be a map of keys, not {flat!r}")
+            raise Bad(f"{where}: must be a map of keys, not {shown(flat)}")
         _check_keys(flat, where)
         for wrong, sentence in RULES:
             if wrong(complete(flat)):
@@ -256,7 +304,7 @@ def _check_keys(flat, where):
         if key in KEYS:
             _check_value(KEYS[key].kind, value, f"{where}.{key}", f" ({KEYS[key].meaning})")
         elif key not in brought:
-            raise Bad(f"{where}.{key}: unknown key; {nearest(key, [*KEYS, *brought], 'key')}")
+            raise Bad(f"{where}.{bare(key)}: unknown key; {nearest(key, [*KEYS, *brought], 'key')}")
     for key, taken in entries(flat).items():
         _check_entry(taken, flat, where, f" (as {key} {flat.get(key, DEFAULTS[key])} takes it)")
 
@@ -266,7 +314,7 @@ def _check_choice(key, registry, value, where):
     _check_value(KEYS[key].kind, value, f"{where}.{key}", f" ({KEYS[key].meaning})")
     names = known(registry)
     if value not in names and not (key == "dataset" and _path(where, value)):
-        raise Bad(f"{where}.{key}: no {key} {value!r}; {nearest(value, names, key)}")
+        raise Bad(f"{where}.{key}: no {key} {shown(value)}; {nearest(value, names, key)}")
 
 
 def _path(where, value):
@@ -276,7 +324,7 @@ def _path(where, value):
     except Bad as error:
         raise Bad(f"{where}.dataset: {error}") from None
     if found is None and ("/" in value or value.lower().endswith(".npz")):
-        raise Bad(f"{where}.dataset: there is no file or folder {value}; a relative path is taken from {ROOT}, else "
+        raise Bad(f"{where}.dataset: there is no file or folder {bare(value)}; a relative path is taken from {ROOT}, else "
                   f"from {data_root()}")
     return found is not None
 
@@ -284,7 +332,7 @@ def _path(where, value):
 def _check_value(kind, value, where, meaning):
     if reason := misfit(kind, value):
         close = misfit_with_nearest(kind, value).removeprefix(reason)
-        raise Bad(f"{where}: {value!r} {reason}{meaning}{close}")
+        raise Bad(f"{where}: {shown(value)} {reason}{meaning}{close}")
 
 
 def _check_entry(taken, flat, where, meaning):
@@ -303,5 +351,5 @@ def _check_methods(chosen, where):
     for name, given in chosen.items():
         base = name.split("/")[0]
         if base not in methods:
-            raise Bad(f"{where}: no method {base!r}; {nearest(base, methods, 'method')}")
+            raise Bad(f"{where}: no method {shown(base)}; {nearest(base, methods, 'method')}")
         judge(methods[base], given, f"{where}.{name}")

@@ -22,6 +22,7 @@ from .values import (
     Share,
     Side,
     Small,
+    SomeShare,
     Whole,
     Width)
 
@@ -59,7 +60,7 @@ SIGNATURES = {
         },
         "FedEraser": {
             "interval": Argument(Count, 1),
-            "share": Argument(Share, 0.5),
+            "share": Argument(SomeShare, 0.5),
             "per": Argument(Literal['client', 'average'], 'client'),
             "recovery": Argument(bool, False),
         },
@@ -133,7 +134,7 @@ SIGNATURES = {
             "damping": Argument(NotNegative, 0.5),
         },
         "SalUn": {
-            "share": Argument(Share, 0.2),
+            "share": Argument(SomeShare, 0.2),
             "fixed": Argument(bool, False),
             "schedule": Argument(Schedule | None, None),
         },
@@ -195,7 +196,7 @@ SIGNATURES = {
         "cifar10": {},
         "cifar100": {},
         "digits": {
-            "noise": Argument(Annotated[float, Range(low=0, high=10, above=False)], 1.0),
+            "noise": Argument(Annotated[float, Range(low=0, high=10, above=False, below=False)], 1.0),
             "size": Argument(Side | None, None),
             "channels": Argument(Literal[1, 3] | None, None),
             "n_train": Argument(Count | None, None),

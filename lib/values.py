@@ -4,18 +4,22 @@ An annotation is a plain type, `Literal` for a choice, `list[T]`, `dict[K, T]`, 
 `Schedule`, or a number with a range: `Annotated[float, Range(0, 1)]`, which has the short name `Share` here.
 A text beside the type, `Annotated[dict, "a map of …"]`, is how messages call it.
 """
+import math
 from difflib import get_close_matches
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+
+from .errors import shown
 
 INF = float("inf")
 
 
 class Range(NamedTuple):
-    """The smallest and the largest value of a number, both included; above: the smallest is itself left out."""
+    """The smallest and the largest value of a number, both included; above, below: that end is itself left out."""
     low: float
     high: float = INF
     above: bool = False
+    below: bool = False
 
 
 Whole = Annotated[int, Range(0)]
@@ -25,6 +29,8 @@ NotNegative = Annotated[float, Range(0)]
 Rate = Annotated[float, Range(0, 100)]          # a learning rate
 Momentum = Annotated[float, Range(0, 0.9999)]   # of an optimiser: what is kept of the past
 Share = Annotated[float, Range(0, 1)]
+SomeShare = Annotated[float, Range(0, 1, above=True)]               # of which something is left to do
+ProperShare = Annotated[float, Range(0, 1, above=True, below=True)]     # some, and not all
 Percent = Annotated[float, Range(0, 100), "a percentage from 0 to 100"]
 Side = Annotated[int, Range(4, 1024)]           # of an image, in pixels
 Width = Annotated[int, Range(1, 4096)]          # channels, or entries of a token
@@ -77,8 +83,8 @@ def misfit(kind, value):
         return _misfit_row(kind, value)
     if not _is(base, value):
         return f"must be {described(kind)}"
-    if base is float and value != value:
-        return f"must be {described(kind)}, not NaN"
+    if base is float and not _finite(value):
+        return f"must be {described(kind)}, not {'NaN' if value != value else 'infinite'}"
     if bounds and not _inside(bounds, value):
         return f"is outside {_interval(bounds)}"
     return None
@@ -91,15 +97,23 @@ def _is(base, value):
     return isinstance(value, base)
 
 
+def _finite(value):
+    """Whether a number is one to count with: not NaN, not infinite, and no whole number too large for a float."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
 def _inside(bounds, value):
-    if bounds.above and value == bounds.low:
+    if bounds.above and value == bounds.low or bounds.below and value == bounds.high:
         return False
     return bounds.low <= value <= bounds.high
 
 
 def _interval(bounds):
     low = f"above {bounds.low:g}" if bounds.above else f"{bounds.low:g}"
-    high = "any" if bounds.high == INF else f"{bounds.high:g}"
+    high = "any" if bounds.high == INF else f"{'below ' * bounds.below}{bounds.high:g}"
     return f"{low} to {high}"
 
 
@@ -129,7 +143,7 @@ def _misfit_list(kind, value):
         return f"must be {described(kind)}"
     for one in value:
         if reason := misfit(element, one):
-            return f"must be {described(kind)}: {one!r} {reason}"
+            return f"must be {described(kind)}: {shown(one)} {reason}"
     return None
 
 
@@ -139,9 +153,9 @@ def _misfit_dict(kind, value):
         return f"must be {described(kind)}"
     for key, one in value.items():
         if reason := misfit(key_kind, key):
-            return f"must be {described(kind)}: {key!r} {reason}"
+            return f"must be {described(kind)}: {shown(key)} {reason}"
         if reason := misfit(value_kind, one):
-            return f"must be {described(kind)}: {one!r} {reason}"
+            return f"must be {described(kind)}: {shown(one)} {reason}"
     return None
 
 
@@ -151,8 +165,18 @@ def _misfit_row(kind, value):
         return f"must be {described(kind)}"
     for (name, field), one in zip(fields.items(), value):
         if reason := misfit(field, one):
-            return f"must be {described(kind)}: {name} {one!r} {reason}"
+            return f"must be {described(kind)}: {name} {shown(one)} {reason}"
     return None
+
+
+def usable(kind):
+    """Whether values can be held against an annotation at all."""
+    try:
+        for value in (None, 0, 0.5, "x", [0], {"x": 0}):
+            misfit(kind, value)
+        return bool(described(kind))
+    except (TypeError, IndexError, ValueError):
+        return False
 
 
 # ---------------------------------------------------------------- words
@@ -185,6 +209,8 @@ def _field(name, kind):
 
 
 def _bounds(bounds):
+    if bounds.above and bounds.high < INF:
+        return f"> {bounds.low:g} and {'<' if bounds.below else '<='} {bounds.high:g}"
     if bounds.high < INF:
         return f"from {bounds.low:g} to {bounds.high:g}"
     return f"{'>' if bounds.above else '>='} {bounds.low:g}"

@@ -165,7 +165,7 @@ ENDINGS = {"_acc": ("percent", "accuracy"), "_loss": ("nats", "loss"), "_gap": (
 KINDS = tuple(dict.fromkeys(row.kind for row in METRICS.values()))
 SHORT = {"percent": "%", "percent points": "points", "ratio": "", "norm": "", "bytes": "", "FLOPs": "", "seconds": ""}
 
-MEASURES = Registry("metric")       # one's own, by @lib.metric: functions with `words`, `unit` and `kind`
+MEASURES = Registry("metric", ("task", "state"))       # one's own, by @lib.metric: functions with `words`, `unit` and `kind`
 
 
 def metric(name, units=None):

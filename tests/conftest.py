@@ -1,5 +1,6 @@
 """Shared fixtures: a tiny federated task on noise-free digits, in float64, that trains in milliseconds."""
 import os
+from dataclasses import replace
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -23,6 +24,12 @@ def task():
 @pytest.fixture
 def store(tmp_path):
     return lib.Store(tmp_path / "store")
+
+
+def keeping_all(task):
+    """The task with nothing to forget, which no setting may ask for."""
+    clients = (c._replace(retain=c.indices("full"), forget=c.forget[:0]) for c in task.clients)
+    return replace(task, clients=tuple(clients))
 
 
 def same(a, b):

@@ -27,7 +27,7 @@ def test_arguments_are_those_after_the_star():
     ({"needed": 0}, "here.needed: 0 is outside 1 to any"),
     ({"needed": 1, "share": float("nan")}, "here.share: nan must be a number from 0 to 1, not NaN"),
     ({"needed": 1, "plain": "x"}, "here.plain: 'x' must be a whole number or null"),
-    ({}, "here: it needs the argument 'needed'"),
+    ({}, "here: it needs the argument 'needed'; add it"),
 ])
 def test_what_does_not_fit_is_one_sentence(given, words):
     with pytest.raises(Bad) as error:

@@ -2,6 +2,7 @@
 
 python -m workflow.docs
 """
+import argparse
 import sys
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -140,7 +141,8 @@ def texts():
     return {SIGNATURES: signatures(), PARAMETERS: parameters()}
 
 
-def main():
+def main(argv=None):
+    argparse.ArgumentParser(prog="python -m workflow.docs", description=__doc__.splitlines()[0]).parse_args(argv)
     for path, text in texts().items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             write(path, text)

@@ -22,7 +22,7 @@ from lib import extensions
 from lib.checksums import beside, enter
 from lib.errors import Bad
 from lib.files import ROOT, sha256, write
-from lib.profiles import _Loader, load, seeds_of, select
+from lib.profiles import load, parsed, seeds_of, select
 
 from .jobs import accepts, claim_gpu, parameters
 from .page import page
@@ -40,8 +40,8 @@ def execute(src, dst, values=None, show=True):
     Two processes on one `dst` wait for each other; nothing stands at `dst` before the run is complete.
     """
     src, dst = Path(src).absolute(), Path(dst).absolute()
-    if not src.exists():
-        raise Bad(f"there is no notebook {src}")
+    if not src.is_file():
+        raise Bad(f"there is no notebook {src}; check the path")
     accepts(src, values or {})
     dst.parent.mkdir(parents=True, exist_ok=True)
     part, failed = dst.with_name(f".{dst.stem}.part.ipynb"), dst.with_name(f"{dst.stem}.failed.ipynb")
@@ -162,11 +162,14 @@ def main(argv=None):
     a = p.parse_args(argv)
     start, name = time.time(), Path(a.dst).stem
     try:
-        values = _Loader(a.yaml or "{}").get_single_data()
+        values = parsed(a.yaml or "{}", "-y")
         if a.profile:
             profile = load(a.profile)
             extensions.hand_on(profile["extensions"])       # the kernel judges the settings again
-            [(number, settings)] = select(profile, a.only or Path(a.src).name[:2]).items()
+            chosen = select(profile, a.only or Path(a.src).name[:2])
+            if len(chosen) > 1:
+                raise Bad(f"--only: {a.only} names {len(chosen)} notebooks; name one, or settings of one")
+            [(number, settings)] = chosen.items()
             values = {"profile": profile["profile"], "seeds": seeds_of(profile, number), "settings": settings}
         if not isinstance(values, dict):
             raise Bad(f"-y: must be a map of parameters ({', '.join(parameters(a.src))})")

@@ -28,7 +28,11 @@ def notebook(number):
 def cells(path, *tags):
     """[(index, source)] of a notebook's code cells, of those with one of the tags if any are given."""
     out = []
-    for i, c in enumerate(json.loads(Path(path).read_text(encoding="utf-8"))["cells"]):
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
+    except (ValueError, KeyError, TypeError, OSError):
+        raise Bad(f"{path} is no notebook; name a file .ipynb") from None
+    for i, c in enumerate(found):
         if c["cell_type"] == "code" and (not tags or set(tags) & set(c.get("metadata", {}).get("tags", []))):
             out.append((i, "".join(c["source"])))
     return out

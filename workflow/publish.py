@@ -206,7 +206,7 @@ def main(argv=None):
     try:
         if a.what == "readme":
             if a.profile or a.only:
-                raise Bad("readme: it shows every profile with committed results, so leave out --profile and --only")
+                raise Bad("readme: it shows every profile with committed results; leave out --profile and --only")
             write(ROOT / "README.md", readme_text())
             return 0
         profile = load(a.profile or "quick")

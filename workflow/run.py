@@ -14,11 +14,18 @@ from .cost import listing
 from .jobs import brief, claim_gpu, job, jobs, notebook
 
 
+def whole(text):
+    """A seed: a whole number >= 0."""
+    if int(text) < 0:
+        raise ValueError(text)
+    return int(text)
+
+
 def arguments(argv=None):
     p = argparse.ArgumentParser(prog="python -m workflow.run", description="Fill the store without a kernel.")
     p.add_argument("--profile", help="a file in params/, or the path of one (default: quick)")
     p.add_argument("--only", help="as 02 or 02.cifar10_cnn,05")
-    p.add_argument("--seed", type=int, action="append", help="one of the seeds, or another; may be repeated")
+    p.add_argument("--seed", type=whole, action="append", help="one of the seeds, or another; may be repeated")
     p.add_argument("--list", action="store_true", help="print the jobs, one a line")
     p.add_argument("--dry-run", action="store_true", help="print a table of the settings")
     p.add_argument("--flops", action="store_true", help="the table with estimated FLOPs (imports torch)")

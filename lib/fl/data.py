@@ -54,7 +54,7 @@ class Data:
     white: float = 255
 
 
-def dataset(name):
+def dataset(name=None):
     """Register a data set under the name by which settings choose it."""
     return DATASETS.named(name)
 

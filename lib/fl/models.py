@@ -20,7 +20,7 @@ Activation = Literal["relu", "tanh", "gelu"]
 Norm = Literal["group", "none"]
 
 
-def model(name):
+def model(name=None):
     """Register a net under the name by which settings choose it."""
     return MODELS.named(name)
 
@@ -133,7 +133,10 @@ def build(settings, channels, classes, size):
     f = MODELS.find(settings["model"], "model")
     options = taken(arguments(f), settings)
     judge(arguments(f), options, f"model {f.name}")
-    return f(channels, classes, size, **options)
+    net = f(channels, classes, size, **options)
+    if not isinstance(net, nn.Module):
+        raise Bad(f"model {f.name}: it gives {type(net).__name__}, not a torch.nn.Module; return the net")
+    return net
 
 
 def try_out(settings, channels, classes, size, images):
@@ -167,7 +170,9 @@ def _scores(device, settings, channels, classes, size, images):
 
 def first_layer(model):
     """Index in `model.parameters()` of the first convolution's weight (0 for the CNNs, 1 for a ViT)."""
-    first = next(m for m in model.modules() if isinstance(m, (nn.Conv2d, nn.Linear)))
+    first = next((m for m in model.modules() if isinstance(m, (nn.Conv2d, nn.Linear))), None)
+    if first is None:
+        raise Bad("model: it has neither a convolution nor a linear layer; name the layers")
     return next(i for i, p in enumerate(model.parameters()) if p is first.weight)
 
 

@@ -6,7 +6,7 @@ registered by `@partition(name)`, and gives one tensor of indices for each of `n
 import numpy as np
 import torch
 
-from ..errors import Bad
+from ..errors import Bad, short
 from ..registry import PARTITIONS, arguments, judge
 from ..values import Concentration, Whole
 from .rng import _numpy
@@ -14,7 +14,7 @@ from .rng import _numpy
 TRIES = 1000
 
 
-def partition(name):
+def partition(name=None):
     """Register a partition under the name by which settings choose it."""
     return PARTITIONS.named(name)
 
@@ -23,7 +23,15 @@ def divide(name, labels, n, rng, **options):
     """The partition of that name: a list of `n` sorted LongTensors of indices. Raises Bad where one is none."""
     f = PARTITIONS.find(name, "partition")
     judge(arguments(f), options, f"partition {name}")
-    parts = [torch.as_tensor(part, dtype=torch.long).sort().values for part in f(labels, n, rng, **options)]
+    try:
+        parts = [torch.as_tensor(part, dtype=torch.long).sort().values for part in f(labels, n, rng, **options)]
+    except (TypeError, ValueError, RuntimeError) as error:
+        if isinstance(error, Bad):
+            raise
+        raise Bad(f"partition: {name} gives no indices ({short(error)}); it must give a row of whole numbers for each "
+                  "client") from error
+    if any(part.ndim != 1 for part in parts):
+        raise Bad(f"partition: {name} gives tables of indices; it must give a row of whole numbers for each client")
     if len(parts) != n:
         raise Bad(f"partition: {name} gives {len(parts)} parts for {n} clients; it must give one for each")
     held = torch.cat(parts)

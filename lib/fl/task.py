@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..errors import Bad
+from ..errors import Bad, shown
 from ..registry import taken
-from ..settings import complete, entries
+from ..settings import check, complete, entries
+from ..values import Whole, misfit
 from . import models
 from .backdoor import add_trigger, poison
 from .data import load
@@ -211,6 +212,12 @@ class Task:
         return models.state_of(net)
 
     @cached_property
+    def skeleton(self):
+        """The net without memory, for whoever asks what it is made of."""
+        with torch.device("meta"):
+            return models.build(self.settings, self.x.shape[1], self.classes, self.size)
+
+    @cached_property
     def model(self):
         """One scratch net; load a state before use."""
         with torch.random.fork_rng(devices=[]):
@@ -328,13 +335,8 @@ def _forget(settings, k, indices, y, rng):
 
 
 def _judge_net(settings, x, clients, classes):
-    """Bad where the images are not square, `input_size` is larger, or the net cannot train on the smallest minibatch."""
-    height, width = x.shape[2:]
-    size = settings["input_size"] or width
-    if height != width:
-        raise Bad(f"size: the images have {width}x{height} pixels and a net takes square ones; set size")
-    if size > width:
-        raise Bad(f"input_size: {size} is more than the {width} pixels of an image's side; lower it or set size")
+    """Bad where the net cannot train on the smallest minibatch."""
+    size = settings["input_size"] or x.shape[-1]
     held = [len(client.indices(which)) for client in clients for which in ("full", "retain")]
     smallest = 1 if 1 in held or settings["batch_size"] == 1 else 2
     if settings["training"] == "union" and settings["batch_size"] > 1:
@@ -342,32 +344,68 @@ def _judge_net(settings, x, clients, classes):
     models.try_out(settings, x.shape[1], classes, size, smallest)
 
 
+def device_of(wanted):
+    """The device of a setting: `auto` is a GPU where there is one."""
+    there = torch.cuda.is_available()
+    if wanted == "cuda" and not there:
+        raise Bad("device: torch finds no GPU with a driver here; set device: auto or device: cpu")
+    return ("cuda" if there else "cpu") if wanted == "auto" else wanted
+
+
+def judge_data(s, x, classes):
+    """Refuse settings that do not go together with the images `[N, C, H, W]` and the number of classes."""
+    height, width = x.shape[2:]
+    if height != width:
+        raise Bad(f"dataset: {s['dataset']} has images of {height}x{width} pixels; set size, which makes squares of them")
+    if s["input_size"] and s["input_size"] > width:
+        raise Bad(f"input_size: {s['input_size']} is above the {width} pixels of the images; lower it, or set size")
+    for key in ("forget_class", "poison_label"):
+        if s[key] is not None and s[key] >= classes:
+            raise Bad(f"{key}: {s[key]} is no class; name 0 to {classes - 1}")
+
+
+NOTHING_CHOSEN = {
+    "clients": "targets: {targets} hold no images; name other clients, or use more images",
+    "class": "forget_class: no client trains on an image of class {forget_class}; name another, or use more images",
+    "share": "forget_share: {forget_share} of a client's images is less than one; raise it, or use more images"}
+
+
+def judge_clients(s, clients):
+    """Refuse settings by which nothing is forgotten, nothing is kept, or nobody trains in round 1."""
+    if not any(len(client.forget) for client in clients):
+        raise Bad(NOTHING_CHOSEN[s["forget"]].format(**s))
+    if not any(len(client.retain) for client in clients):
+        raise Bad(f"forget: {s['forget']} leaves nothing to train on; ask for less to be forgotten")
+    first = [client for k, client in enumerate(clients) if s["joins"].get(k, 1) == 1]
+    if not any(len(client.indices("full")) for client in first):
+        raise Bad("joins: nobody who takes part in round 1 has images; let another client take part from the start")
+
+
 def make_task(settings, seed, name="task"):
-    """The task of one setting at one seed. `settings`: flat keys, see `lib.settings.KEYS`; missing ones get defaults."""
+    """The task of one setting at one seed. `settings`: flat keys, see `lib.settings.KEYS`; missing ones get defaults.
+
+    Raises Bad where settings, data and machine do not go together, and where nothing is to be forgotten or kept.
+    """
+    check({name: settings}, "settings")
+    if reason := misfit(Whole, seed):
+        raise Bad(f"seeds: {shown(seed)} {reason}")
     s = complete(settings)
     torch.set_num_threads(s["threads"])
     torch.set_flush_denormal(True)  # training on into the overfit regime is otherwise 1.6 times slower
-    device = s["device"] if s["device"] != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    device = device_of(s["device"])
     chosen = options(s)
     data = load(s["dataset"], seed=seed, **chosen["dataset"] | {k: s[k] for k in DATA_KEYS})
     x, y = data.x, data.y
-    bad = [t for t in s["targets"] if not 0 <= t < s["clients"]]
-    if s["forget"] == "clients" and bad:
-        raise Bad(f"targets: client {bad[0]} does not exist; with clients: {s['clients']} name 0 to {s['clients'] - 1}")
-    if s["forget"] == "class" and not 0 <= s["forget_class"] < len(data.classes):
-        raise Bad(f"forget_class: {s['forget_class']} is no class; name 0 to {len(data.classes) - 1}")
+    judge_data(s, x, len(data.classes))
     parts = divide(s["partition"], y, s["clients"], generator(seed, "partition"), **chosen["partition"])
     clients = []
     for k, part in enumerate(parts):
         train, val = split_validation(part, s["val_share"], generator(seed, "validation", k))
         mask = _forget(s, k, train, y, generator(seed, "forget", k))
         clients.append(Client(train[~mask], train[mask], val))
+    judge_clients(s, clients)
     marked, label = None, s["poison_label"]
     if label is not None:
-        if s["forget"] != "clients":
-            raise Bad(f"poison_label: the backdoor is planted by whole clients; set forget: clients, not {s['forget']}")
-        if not 0 <= label < len(data.classes):
-            raise Bad(f"poison_label: {label} is no class; name 0 to {len(data.classes) - 1}")
         marked, y = poison(s, y, clients, seed)
         marked = marked.to(device)
     _judge_net(s, x, clients, len(data.classes))

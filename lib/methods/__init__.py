@@ -9,9 +9,12 @@ from . import centralized as centralized
 from . import federated as federated
 from . import tis as tis
 from .grammar import NEEDS as NEEDS
+from .grammar import REMEDY as REMEDY
 from .grammar import defaults as defaults
 from .grammar import find as find
 from .grammar import method as method
 from .grammar import needs as needs
 from .grammar import recover as recover
+from .grammar import refuse as refuse
+from .grammar import rounds_of as rounds_of
 from .grammar import unlearn as unlearn

@@ -5,7 +5,7 @@ from typing import Literal
 
 import torch
 
-from ..errors import Bad, nearest
+from ..errors import Bad, nearest, short
 from ..fl.models import first_layer
 from ..fl.rounds import Round, Then
 from ..values import NotNegative
@@ -84,11 +84,12 @@ def perturbation(kind):
     return PERTURBATIONS[kind]
 
 
-def choose(model, layers):
+def choose(model, layers, where="layers"):
     """`{name: slice of its rows}` of the chosen parameters of a model (the layers of NoT, Fig. 4).
 
     layers: indices into `model.parameters()`, names, or names with rows as `name[0:32]` (the queries of attention are
-    the first third of the rows of `in_proj_weight`); None is the first convolution's weight. Bad names the nearest.
+    the first third of the rows of `in_proj_weight`); None is the first convolution's weight. Bad begins with `where`
+    and names the nearest.
 
     >>> choose(torch.nn.Linear(2, 3), [1, "weight[0:2]"])
     {'bias': slice(None, None, None), 'weight': slice(0, 2, None)}
@@ -99,10 +100,17 @@ def choose(model, layers):
     chosen = {}
     for layer in layers:
         name, rows = parse_layer(layer, names)
+        if isinstance(layer, int) and name not in names:
+            raise Bad(f"{where}: {layer} is no parameter; the net has {len(names)}, 0 to {len(names) - 1}")
         if name not in names:
-            raise Bad(f"layers: {layer!r} is no parameter; {nearest(name, names, 'parameter')}")
+            raise Bad(f"{where}: {layer!r} is no parameter; {nearest(name, names, 'parameter')}")
         chosen[name] = rows
     return chosen
+
+
+def check_layers(name):
+    """The check of a method whose argument `layers` chooses tensors of the net."""
+    return lambda task, hp: choose(task.skeleton, hp["layers"], f"methods.{name}.layers")
 
 
 def parse_layer(layer, names):
@@ -117,7 +125,33 @@ def parse_layer(layer, names):
     return name, slice(int(start) if start else None, int(stop) if stop else None)
 
 
-@method("Perturb")
+def changed(kind, name, w, fresh, normal, rows):
+    """The tensor w with its `rows` changed by a kind of perturbation; Bad, with its name, where it cannot be."""
+    change = perturbation(kind)
+    wanted = len(inspect.signature(change).parameters)
+    given = w[rows], fresh[rows], normal
+    new = w.clone()
+    try:
+        new[rows] = change(*given[:wanted])
+    except (RuntimeError, IndexError) as error:
+        raise Bad(f"methods.Perturb.kind: {kind} cannot change {name} of shape {tuple(w[rows].shape)} "
+                  f"({short(error)}); choose other layers") from None
+    return new
+
+
+def check_perturb(task, hp):
+    """The change is tried on tensors without memory."""
+    tensors = dict(task.skeleton.named_parameters())
+    for name, rows in choose(task.skeleton, hp["layers"], "methods.Perturb.layers").items():
+        w = tensors[name].detach()
+        if not w[rows].numel():
+            raise Bad(f"methods.Perturb.layers: {name} has {len(w)} rows and none of those asked for; "
+                      f"name rows from 0 to {len(w)}")
+        changed(hp["kind"], name, w, w, w[rows], rows)
+    perturbation(hp["kind"])
+
+
+@method("Perturb", check=check_perturb)
 def perturb(task, trained, *, kind: str = "negate", layers: list[int | str] | None = None,
             strength: NotNegative = 1.0):
     """Change chosen tensors, then fine-tune: the ablations of NoT's Fig. 4 (layers) and Fig. 5 (kinds of change).
@@ -125,20 +159,12 @@ def perturb(task, trained, *, kind: str = "negate", layers: list[int | str] | No
     kind: a name of PERTURBATIONS; layers: see `choose`; strength: of kind `noise`, in standard deviations of the
     tensor.
     """
-    change = perturbation(kind)
-    wanted = len(inspect.signature(change).parameters)
     state = dict(trained.state)
     fresh = task.init("perturb")
     for name, rows in choose(task.model, layers).items():
         w = state[name][rows]
         normal = torch.randn(w.shape, generator=task.rng("perturb", name), dtype=torch.float64).to(w) * strength
-        given = w, fresh[name][rows], normal
-        new = state[name].clone()
-        try:
-            new[rows] = change(*given[:wanted])
-        except (RuntimeError, IndexError) as error:
-            raise Bad(f"methods.Perturb: {kind} cannot change {name} of shape {tuple(w.shape)} ({error})") from None
-        state[name] = new
+        state[name] = changed(kind, name, state[name], fresh[name], normal, rows)
     yield Round(state)
 
 
@@ -146,7 +172,14 @@ def perturb(task, trained, *, kind: str = "negate", layers: list[int | str] | No
 perturb.uses = lambda hp: [perturbation(hp.get("kind", "negate"))]
 
 
-@method("NR-Freeze")
+def check_whole(task, hp):
+    """NR-Freeze freezes whole tensors."""
+    for name, rows in choose(task.skeleton, hp["layers"], "methods.NR-Freeze.layers").items():
+        if rows != slice(None):
+            raise Bad(f"methods.NR-Freeze.layers: it freezes whole tensors; write {name} without rows")
+
+
+@method("NR-Freeze", check=check_whole)
 def nr_freeze_(task, trained, *, layers: list[int | str] | None = None, sign: float = -1.0,
                source: Literal["trained", "random"] = "trained"):
     """NR-Freeze (NoT, 6.2 and 13.7): negate a layer, freeze it, draw all others afresh and train them on retained data.

@@ -14,7 +14,7 @@ from ..fl.engine import call, labels, loss, part, part_of
 from ..fl.gradients import batch_gradient
 from ..fl.rounds import Cost, Round, Then, ascent, one_round
 from ..fl.task import Job
-from ..values import NotNegative, Positive, Rate, Schedule, Share, Whole
+from ..values import NotNegative, Positive, Rate, Schedule, Share, SomeShare, Whole
 from .grammar import method
 
 # -- random labels ---------------------------------------------------------------------------------------------------
@@ -252,7 +252,7 @@ def saliency_mask(task, state, share):
 
 
 @method("SalUn", needs=("forget", "target"))
-def salun(task, trained, *, share: Share = 0.2, fixed: bool = False, schedule: Schedule | None = None):
+def salun(task, trained, *, share: SomeShare = 0.2, fixed: bool = False, schedule: Schedule | None = None):
     """Saliency unlearning (Fan et al. 2024): random labels, but only the most salient `share` of scalars may train.
 
     share: NoT "masked 20 %", read as 20 % that may train; the authors' own is 0.5. fixed: as in RandL.

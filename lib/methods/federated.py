@@ -10,9 +10,10 @@ from torch.nn.functional import cosine_similarity, cross_entropy, kl_div, log_so
 from ..errors import Bad
 from ..fl.engine import action, call, labels, loss
 from ..fl.finite import NO_GUESS, finite, guess
-from ..fl.models import features, first_layer
+from ..fl.models import features
 from ..fl.rounds import BYTES, Cost, Round, Then, ascent, average, fedavg, one_round, server_job
-from ..values import Count, Momentum, NotNegative, Positive, Rate, Schedule, Share, Whole
+from ..values import Count, Momentum, NotNegative, Positive, Rate, Schedule, Share, SomeShare, Whole
+from .ablation import check_layers, choose
 from .grammar import method, recover
 
 
@@ -41,7 +42,7 @@ def ft(task, trained, *, lr: Rate | None = None, schedule: Schedule | None = Non
     yield Round(trained.state, then=Then(lr=lr, schedule=schedule))
 
 
-@method("NoT")
+@method("NoT", check=check_layers("NoT"))
 def not_(task, trained, *, layers: list[int] | None = None, scale: float = -1.0, lr: Rate | None = None,
          schedule: Schedule | None = None):
     """NoT, eq. 3: multiply chosen tensors by -1, then fine-tune.
@@ -50,12 +51,9 @@ def not_(task, trained, *, layers: list[int] | None = None, scale: float = -1.0,
     convolution's weight, without its bias. scale: what they are multiplied by. lr, schedule: of the
     recovery, see `Then`.
     """
-    names = parameters(task)
-    if layers is None:
-        layers = [first_layer(task.model)]
     state = dict(trained.state)
-    for layer in layers:
-        state[names[layer]] = trained.state[names[layer]] * scale
+    for name in choose(task.model, layers):
+        state[name] = trained.state[name] * scale
     yield Round(state, then=Then(lr=lr, schedule=schedule))
 
 
@@ -109,6 +107,13 @@ def stored(task, trained, name, choice):
     if trained.history is None:
         raise Bad(f"methods.{name}: it needs updates stored during training; set history: {choice}")
     return trained.history
+
+
+def storing(task, name, *choices):
+    """Refuse a setting whose training stores less than a method needs. choices: values of `history`, smallest first."""
+    if task.settings["history"] not in choices:
+        others = " (or all)" if len(choices) > 1 else ""
+        raise Bad(f"methods.{name}: it needs updates stored during training; set history: {choices[0]}{others}")
 
 
 def custom(task, **changes):
@@ -165,8 +170,13 @@ def recalibrated(task, state, t, jobs, updates, weights, share, per):
     return calibrated, weights, local.cost
 
 
-@method("FedEraser", needs=("history",), recovery=False)
-def federaser(task, trained, *, interval: Count = 1, share: Share = 0.5,
+def check_federaser(task, hp):
+    client_wise(task, "FedEraser")
+    storing(task, "FedEraser", "all")
+
+
+@method("FedEraser", needs=("history",), recovery=False, check=check_federaser)
+def federaser(task, trained, *, interval: Count = 1, share: SomeShare = 0.5,
               per: Literal["client", "average"] = "client", recovery: bool = False):
     """FedEraser (Liu et al. 2021), Algorithm 1: replay training without the targets, step lengths as stored.
 
@@ -179,8 +189,6 @@ def federaser(task, trained, *, interval: Count = 1, share: Share = 0.5,
     targets = set(task.targets)
     touched = [t for t in past.rounds if targets & set(past.clients(t))][::interval]
     now = trained.resume or Round(trained.state, then=Then(replay=0))
-    if not touched:
-        yield now  # the targets never took part
     for t in touched:
         if t <= now.then.replay:
             continue
@@ -226,7 +234,22 @@ def distilled(task, *, teacher, temperature):
     return distillation(task.frozen(teacher), temperature)
 
 
-@method("FUKD", needs=("history",))
+def remaining_validation(task):
+    """Indices of the validation images of clients that have nothing to forget."""
+    leaving = set(task.targets)
+    images = torch.cat([client.val for k, client in enumerate(task.clients) if k not in leaving])
+    if not len(images):
+        raise Bad("methods.FUKD: it distils on validation images; set val_share above 0, or use more images")
+    return images
+
+
+def check_fukd(task, hp):
+    client_wise(task, "FUKD")
+    storing(task, "FUKD", "targets", "all")
+    remaining_validation(task)
+
+
+@method("FUKD", needs=("history",), check=check_fukd)
 def fukd(task, trained, *, lr: Rate = 1e-4, momentum: Momentum = 0.9, epochs: Whole = 3,
          temperature: Positive = 3.0, batch_size: Count | None = None):
     """FUKD (Wu, Zhu and Mitra 2022): subtract the targets' stored updates, then distil from the trained model.
@@ -244,9 +267,7 @@ def fukd(task, trained, *, lr: Rate = 1e-4, momentum: Momentum = 0.9, epochs: Wh
     for t in past.rounds:
         for k in leaving & set(past.clients(t)):
             state = add(state, past.update(t, k), -past.weight(t, k), parameters(task))
-    images = torch.cat([client.val for k, client in enumerate(task.clients) if k not in leaving])
-    if not len(images):
-        raise Bad("methods.FUKD: it distils on validation images; set val_share above 0")
+    images = remaining_validation(task)
     teaching = call(distilled, teacher=trained.state, temperature=temperature)
     recipe = custom(task, lr=lr, momentum=momentum, local_epochs=epochs, batch_size=batch_size, weight_decay=0.0,
                     optimizer="sgd", keep_optimizer=False)
@@ -288,7 +309,12 @@ def ball_step(task, loss, *, reference, own, limit, distance, squared):
     return after_step
 
 
-@method("PGD", needs=("forget", "history", "target"))
+def check_pgd(task, hp):
+    client_wise(task, "PGD")
+    storing(task, "PGD", "last", "targets", "all")
+
+
+@method("PGD", needs=("forget", "history", "target"), check=check_pgd)
 def pgd(task, trained, *, lr: Rate = 0.1, momentum: Momentum = 0.9, iterations: Whole = 10, updates: Whole = 5,
         distance: NotNegative = 3.0, clip: NotNegative | None = 2.0, batch_size: Count | None = None,
         squared: bool = True, draws: Count = 10):
@@ -485,7 +511,13 @@ def fusing(task, contrast, *, trained, iterations, interval, low_freq, fusion, r
     return after_step
 
 
-@method("FCU", needs=("forget", "target"))
+def check_fcu(task, hp):
+    if not any(isinstance(module, nn.Linear) for module in task.skeleton.modules()):
+        raise Bad("methods.FCU: it contrasts the inputs of the last linear layer and this net has none; "
+                  "choose another model")
+
+
+@method("FCU", needs=("forget", "target"), check=check_fcu)
 def fcu(task, trained, *, lr: Rate = 0.01, iterations: Count = 20, interval: Count = 10, low_freq: Share = 0.9,
         temperature: Positive = 0.5, fusion: Literal["paper", "code"] = "paper", redraw: bool = True,
         beta2: Momentum = 0.99, weight_decay: NotNegative = 5e-4, batch_size: Count | None = None):

@@ -3,24 +3,28 @@
 A method is `f(task, trained, *, hyper-parameters)`, with types and ranges of `lib.values`; it yields at least one
 `Round`, and the first is round 0.
 """
+from collections.abc import Iterator
+
 from ..errors import Bad
-from ..fl.rounds import fedavg
+from ..fl.rounds import Round, fedavg
 from ..registry import METHODS, arguments, judge
 
 NEEDS = ("forget", "history", "init", "target")
+REMEDY = "write `yield lib.Round(state)` in it"
 
 
-def method(name, *, needs=(), recovery=True, also=None):
+def method(name=None, *, needs=(), recovery=True, also=None, check=None):
     """Register an unlearning method.
 
     needs: any of `forget` (inputs or labels of the forget data), `history` (stored updates), `init` (the model before
     training), `target` (the forgetting clients take part), with the default arguments; also: what single values of
-    arguments add, `{(argument, value): need}`; recovery: whether FedAvg on the retained data follows.
+    arguments add, `{(argument, value): need}`; recovery: whether FedAvg on the retained data follows;
+    check(task, arguments): raises Bad where the method cannot work, asked before anything trains.
     """
     unknown = {*needs, *(also or {}).values()} - set(NEEDS)
     if unknown:
         raise Bad(f"method {name}: needs {sorted(unknown)} is not known; choose from {', '.join(NEEDS)}")
-    return METHODS.named(name, needs=tuple(needs), recovery=recovery, also=also or {})
+    return METHODS.named(name, needs=tuple(needs), recovery=recovery, also=also or {}, check=check)
 
 
 def find(name):
@@ -43,15 +47,40 @@ def needs(name, **hp):
     return tuple(found)
 
 
+def refuse(task, name, hp):
+    """Bad where a method cannot work on a task with these arguments, as far as that shows before training."""
+    f = find(name)
+    judge(arguments(f), hp, f"methods.{name}")
+    if f.check:
+        f.check(task, {**defaults(name), **hp})
+    if "history" in needs(name, **hp) and task.settings["history"] == "none":
+        raise Bad(f"methods.{name}: it needs updates stored during training; set history: all")
+
+
 def unlearn(task, trained, method_name, /, **hp):
     """The method's rounds, then recovery; the first round is round 0. Infinite where recovery follows."""
     f = find(method_name)
     judge(arguments(f), hp, f"methods.{method_name}")
     last = None
-    for last in f(task, trained and trained.protected(), **hp):
+    for last in rounds_of(f, task, trained and trained.protected(), hp):
         yield last
     if f.recovery:
         yield from recover(task, last)
+
+
+def rounds_of(f, task, trained, hp):
+    """What a method yields, each of it judged: Bad where that is no `Round`, or nothing."""
+    found = f(task, trained, **hp)
+    if not isinstance(found, Iterator):
+        raise Bad(f"methods.{f.name}: it gives {type(found).__name__}, not rounds; {REMEDY}")
+    empty = True
+    for now in found:
+        if not isinstance(now, Round):
+            raise Bad(f"methods.{f.name}: it yields {type(now).__name__}, not a Round; {REMEDY}")
+        empty = False
+        yield now
+    if empty:
+        raise Bad(f"methods.{f.name}: it yields nothing; {REMEDY}")
 
 
 def recover(task, last, keep_updates=()):

@@ -4,7 +4,7 @@ from typing import Literal
 
 import torch
 
-from ..errors import Bad, nearest
+from ..errors import Bad, nearest, short
 from ..fl.engine import answer, call
 from ..fl.gradients import mean_gradient
 from ..fl.rounds import BYTES, Cost, Round, Then, replies
@@ -167,7 +167,19 @@ def trim(task, now, lr):
     return now._replace(cost=now.cost + sent, then=Then(lr=lr))
 
 
-@method("TIS-Reset", needs=("forget", "target"), recovery=False, also={("reset", "init"): "init"})
+def check_curvature(task, hp):
+    """The curvature of two images is tried: not every net has every kind along every path."""
+    x = task.inputs(task.x[:2], marked=None)
+    try:
+        diagonals(task.load(task.init("curvature")), x, task.y[:2], kind=KINDS[hp["curvature"]], path=hp["path"],
+                  rng=task.rng("curvature"))
+    except (Bad, ImportError, RuntimeError) as error:
+        raise Bad(f"curvature: {hp['curvature']} along path {hp['path']} fails for model {task.settings['model']} "
+                  f"({short(error)}); set curvature: ggn and path: auto") from error
+
+
+@method("TIS-Reset", needs=("forget", "target"), recovery=False, also={("reset", "init"): "init"},
+        check=check_curvature)
 def tis_reset(task, trained, *, gamma: Percent = 30.0, reset: Reset = "zero", curvature: Curvature = "ggn",
               path: Path = "auto", score: Score = "tis"):
     """TIS Reset (TIS, 5): of each tensor the fewest entries that hold gamma percent of its score are reset.
@@ -178,14 +190,16 @@ def tis_reset(task, trained, *, gamma: Percent = 30.0, reset: Reset = "zero", cu
     yield reset_round(task, trained, gamma, reset, curvature, path, score)
 
 
-@method("Random-Reset", needs=("forget", "target"), recovery=False, also={("reset", "init"): "init"})
+@method("Random-Reset", needs=("forget", "target"), recovery=False, also={("reset", "init"): "init"},
+        check=check_curvature)
 def random_reset(task, trained, *, gamma: Percent = 30.0, reset: Reset = "zero", curvature: Curvature = "ggn",
                  path: Path = "auto", draw: Whole = 0):
     """Random Reset (TIS, 6.2): as many entries of each tensor as TIS Reset resets, at random."""
     yield reset_round(task, trained, gamma, reset, curvature, path, draw=draw)
 
 
-@method("TIS-Reset+TRIM", needs=("forget", "target"), also={("reset", "init"): "init"})
+@method("TIS-Reset+TRIM", needs=("forget", "target"), also={("reset", "init"): "init"},
+        check=check_curvature)
 def tis_reset_trim(task, trained, *, gamma: Percent = 30.0, reset: Reset = "zero", curvature: Curvature = "ggn",
                    path: Path = "auto", score: Score = "tis", lr: Rate | None = None):
     """TIS Reset, then the remaining clients train the reset entries alone (TIS, appendix 2).
@@ -195,7 +209,8 @@ def tis_reset_trim(task, trained, *, gamma: Percent = 30.0, reset: Reset = "zero
     yield trim(task, reset_round(task, trained, gamma, reset, curvature, path, score), lr)
 
 
-@method("Random-Reset+TRIM", needs=("forget", "target"), also={("reset", "init"): "init"})
+@method("Random-Reset+TRIM", needs=("forget", "target"), also={("reset", "init"): "init"},
+        check=check_curvature)
 def random_reset_trim(task, trained, *, gamma: Percent = 30.0, reset: Reset = "zero", curvature: Curvature = "ggn",
                       path: Path = "auto", draw: Whole = 0, lr: Rate | None = None):
     """Random Reset, then the remaining clients train the reset entries alone (TIS, appendix 2)."""

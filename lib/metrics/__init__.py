@@ -5,7 +5,7 @@ from ..words import KINDS, MEASURES, METRICS
 SHAPE = "def f(task, state, *, argument: type = default) -> float"
 
 
-def metric(name, *, words=None, unit="ratio", kind="ratio"):
+def metric(name=None, *, words=None, unit="ratio", kind="ratio"):
     """Register `f(task, state) -> float` as a metric: a setting that names it under `metrics` has it measured.
 
     words: what tables and figures call it (default: its name); unit: `percent`, `ratio`, `nats`, or a word of one's
@@ -17,13 +17,11 @@ def metric(name, *, words=None, unit="ratio", kind="ratio"):
             logits = lib.predict(task, state, images=task.x_test)
             return 100 * logits.softmax(1).max(1).values.mean().item()
     """
+    register = MEASURES.named(name, words=words or str(name).replace("_", " "), unit=unit, kind=kind)
     if name in METRICS:
         raise Bad(f"@lib.metric({name!r}): this metric is there already; choose another name")
     if kind not in KINDS:
         raise Bad(f"@lib.metric({name!r}): no kind {kind!r}; there are {', '.join(KINDS)}")
-
-    def register(f):
-        return MEASURES.register(name, f, words=words or str(name).replace("_", " "), unit=unit, kind=kind)
     return register
 
 

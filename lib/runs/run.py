@@ -4,7 +4,7 @@ from functools import partial
 
 import torch
 
-from ..errors import Bad
+from ..errors import Bad, shown
 from ..files import runs_root
 from ..fl.finite import finite
 from ..fl.history import History, to_device
@@ -18,6 +18,7 @@ from ..settings import check
 from .code import code_hash
 from .loop import code_of, described, follow, kept, one_by_one
 from .progress import progress
+from .ready import refuse, refuse_methods
 from .store import Store
 
 
@@ -29,7 +30,13 @@ def open_store(profile):
 def tasks(settings, seeds):
     """The tasks of `{setting: flat keys}` at every seed, in order; a mistake in any of them is found first."""
     check(settings, "settings")
-    return [make_task(s, seed, name) for name, s in settings.items() for seed in seeds]
+    if not isinstance(seeds, (list, tuple, range)) or not seeds:
+        raise Bad(f"seeds: {shown(seeds)} must be a list of different whole numbers >= 0, as [0, 1, 2]")
+    made = [make_task(s, seed, name) for name, s in settings.items() for seed in seeds]
+    for task in made:
+        refuse_large_history(task)
+        refuse(task)
+    return made
 
 
 # ---------------------------------------------------------------- training
@@ -203,6 +210,8 @@ def run(task, store, name, hp=None, *, count=None, every=None, trained=None, bar
     count = task.settings["unlearn_rounds"] if count is None else count
     every = task.settings["every"] if every is None else every
     bar = bar or progress(count, f"{task.name}, seed {task.seed}: {name}")
+    if trained is None:
+        refuse_methods(task, {name: hp})
     entry = kept(store, "runs", lambda: run_key(task, name, hp, count, every, trained),
                  lambda slot: _run(task, slot, name, hp, count, every, trained or train(task, store), bar), task, name)
     return described(task) | {"method": name, "variant": variant(name, hp), "entry": entry} | entry.record
@@ -247,6 +256,10 @@ def run_all(task_list, store, methods=None, **kw):
     todo = [(t, name, hp, kw) for t in task_list for name, hp in (methods or t.settings["methods"]).items()]
     todo += [(t, name, hp, {"count": t.settings["ablation_rounds"], **kw}) for t in task_list if not methods
              for name, hp in t.settings["ablations"].items()]
+
+    for t, name, hp, options in todo:
+        if "trained" not in options:
+            refuse_methods(t, {name: hp})
 
     def one(t, name, hp, options, bar):
         return run(t, store, name.split("/")[0], hp, bar=bar, **options) | {"label": label_of(name)}

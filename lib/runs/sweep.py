@@ -17,6 +17,7 @@ from ..methods.curvature import select, tis
 from ..metrics.tis import at_level, best, headline, measure_all, relative
 from ..words import DIVERGED
 from .loop import code_of, described, kept, one_by_one
+from .ready import refuse_methods
 from .run import StoredTrained, method_key, run, train, training_key
 
 SILENT = SimpleNamespace(update=lambda *_: None)
@@ -73,6 +74,8 @@ def sweep_all(tasks, store, methods=None):
     def one(task, label, hp, bar):
         return points(task, store, label, hp)
     todo = [(task, label, hp) for task in tasks for label, hp in swept_methods(task, methods).items()]
+    for task, label, hp in todo:
+        refuse_methods(task, {label: with_settings(task, label, hp)})
     found = iter(one_by_one([(f"{task.name}, seed {task.seed}, {label}", partial(one, task, label, hp))
                              for task, label, hp in todo], "sweeps"))
     rows = []
@@ -182,12 +185,18 @@ def slope(h, ends):
     return {"slope_flatness": float(x @ y / (x @ x)), "rank_correlation": float(spearmanr(x, y).statistic)}
 
 
+def with_settings(task, label, hp):
+    """The arguments of a method, with `reset` and `curvature` as the settings have them where it takes them."""
+    known = defaults(label.split("/")[0])
+    return {k: task.settings[k] for k in ("reset", "curvature") if k in known} | dict(hp)
+
+
 def points(task, store, label, hp):
     """The measured points of one method, from the store if they are there: `[{metric: value}]`, with `gamma` where it
     is swept."""
     s, name = task.settings, label.split("/")[0]
     known = defaults(name)
-    hp = {k: s[k] for k in ("reset", "curvature") if k in known} | dict(hp)
+    hp = with_settings(task, label, hp)
     gammas = sorted(s["gammas"]) if "gamma" in known and "gamma" not in hp else [None]
     draws = range(s["random_draws"]) if "draw" in known and "draw" not in hp else [None]
 

@@ -31,7 +31,7 @@ def test_instance_wise():
 
 
 def test_a_late_client_is_left_out_until_it_joins():
-    task = tiny(joins={0: 5})
+    task = tiny(joins={0: 5}, rounds=5)
     assert [j.client for j in task.jobs("full", 4)] == [1, 2, 3]
     assert [j.client for j in task.jobs("full", 5)] == [0, 1, 2, 3]
     assert [j.client for j in task.jobs("full")] == [0, 1, 2, 3]

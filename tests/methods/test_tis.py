@@ -1,10 +1,11 @@
 """TIS Reset, Random Reset and TRIM, what the TIS paper measures, and sweeps over gamma."""
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
 import pytest
 import torch
-from conftest import same, tiny
+from conftest import keeping_all, same, tiny
 from sklearn.model_selection import train_test_split
 from torch.func import functional_call
 
@@ -72,7 +73,8 @@ def test_the_reset_value_is_zero_or_the_value_before_training(task, trained):
 
 
 def test_the_score_is_one_where_the_target_is_everything():
-    task = tiny(**SMALL, forget="share", forget_share=1.0)
+    task = tiny(**SMALL)
+    task = replace(task, clients=tuple(c._replace(retain=c.retain[:0], forget=c.indices("full")) for c in task.clients))
     trained = Trained(None, task.init("a"), None, [])
     score = estimation.scores(task, trained)[0]
     h = trained.curvature(task)[0]["all"]
@@ -116,7 +118,7 @@ def test_scores_depend_on_whose_data_is_to_be_forgotten(name, trained, task):
     a, b = (start(t, trained, name).state for t in (task, other))
     assert not same(a, b)
     with pytest.raises(Bad, match="no client has data"):
-        start(tiny(**SMALL, targets=[]), trained, name)
+        start(keeping_all(task), trained, name)
 
 
 def test_other_scores_choose_other_entries(task, trained):

@@ -31,7 +31,7 @@ def claim_texts():
 
 # ---------------------------------------------------------------- registering
 
-def claim(id, *, notebook, place=None, text=None):
+def claim(id=None, *, notebook=None, place=None, text=None):
     """Decorator: the function tests a claim on the tables of a notebook.
 
     It takes tables by name (`df`, the notebook's rows, and what the notebook gives to `judge`) and returns the number
@@ -41,6 +41,9 @@ def claim(id, *, notebook, place=None, text=None):
     id: of paper/claims.csv, whose sentence is then shown, or one of your own; place: where our number stands, the
     notebook if it is not given; text: the sentence of a claim of your own, or else the first of the docstring.
     """
+    if not isinstance(id, str) or not isinstance(notebook, str):
+        raise Bad('@lib.claim: it needs an id and a notebook; write @lib.claim("mine", notebook="02")')
+
     def register(f):
         said = text or _sentence(f)
         if not said and id not in claim_texts().index:
