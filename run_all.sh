@@ -28,6 +28,36 @@ HELP
 }
 fail() { echo "run_all.sh: $*" >&2; exit 2; }
 
+# ---- what takes long runs in a process group of its own: a signal reaches this script alone, which ends that group
+
+group=''
+exec 3>&2                   # where a word is heard while bash's own about its jobs are not
+stop() {                    # one line, however often it is told to
+    trap '' INT TERM HUP
+    [ -z "$group" ] || end_group
+    echo "interrupted; run again to resume" >&3
+    exit "$1"
+}
+end_group() {               # ten seconds to put things away
+    kill -TERM -- "-$group" || return 0
+    for _ in {1..100}; do kill -0 -- "-$group" || return 0; sleep 0.1; done
+    kill -KILL -- "-$group"
+} 2>/dev/null
+trap 'stop 130' INT; trap 'stop 143' TERM; trap 'stop 129' HUP
+
+run() {
+    local status=0
+    set -m; guarded "$@" </dev/null 3>&- & group=$!; set +m
+    { wait "$group" || status=$?; kill -KILL -- "-$group" || true; } 2>/dev/null
+    group=''
+    return "$status"
+}
+guarded() { leash & "$@"; }
+leash() {                   # ends the group when this script has been killed
+    while kill -0 $$ 2>/dev/null; do sleep 0.5; done
+    kill -TERM 0
+}
+
 profile=quick only='' jobs='' dry='' test='' publish=''
 while [ $# -gt 0 ]; do
     case $1 in
@@ -75,7 +105,24 @@ else
     fi
 fi
 new_enough "$PY" || fail "$PY is not a Python of version 3.11 or newer"
-lock() { "$PY" -c 'import fcntl, sys; fcntl.flock(int(sys.argv[1]), fcntl.LOCK_EX | int(sys.argv[2]) * fcntl.LOCK_NB)' "$@" 2>/dev/null; }
+lock() {                    # an open file, at most so many seconds; 1: another holds it
+    "$PY" - "$@" <<'PYTHON'
+import fcntl, sys, time
+file, seconds = map(int, sys.argv[1:])
+end = time.monotonic() + seconds
+while True:
+    try:
+        sys.exit(fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB))
+    except BlockingIOError:
+        if time.monotonic() > end:
+            sys.exit(1)
+    except OSError as error:
+        print(f"run_all.sh: the file system has no file locks (flock: {error.strerror}), without which two runs could "
+              "write one file; set FU_RUNS to a folder of another file system", file=sys.stderr)
+        sys.exit(2)
+    time.sleep(0.1)
+PYTHON
+}
 
 install() {
     local prefix stamp
@@ -83,7 +130,7 @@ install() {
     stamp=$("$PY" -c 'import hashlib, sys; print(hashlib.sha256(open("pyproject.toml", "rb").read()).hexdigest(), sys.argv[1])' "$ROOT")
     [ "$(cat "$prefix/.repro-stamp" 2>/dev/null)" != "$stamp" ] || return 0
     exec 8>"$prefix/.repro-lock"
-    lock 8 0
+    lock 8 86400
     [ "$(cat "$prefix/.repro-stamp" 2>/dev/null)" != "$stamp" ] || return 0
     echo "Installing the packages of pyproject.toml into $prefix (once; some minutes)" >&2
     "$PY" -m uv --version >/dev/null 2>&1 || "$PY" -m pip install -q uv >/dev/null 2>&1 || true
@@ -97,7 +144,7 @@ install() {
     echo "$stamp" > "$prefix/.repro-stamp"
     exec 8>&-
 }
-[ -n "${REPRO_NO_INSTALL:-}" ] || install
+[ -n "${REPRO_NO_INSTALL:-}" ] || run install
 
 # ---- what every run sees: one thread a job, caches inside the clone, kernels of this environment
 
@@ -108,7 +155,7 @@ cache=$ROOT/runs/.cache
 mkdir -p "$cache"
 export XDG_CACHE_HOME=$cache IPYTHONDIR=$cache/ipython MPLCONFIGDIR=$cache/matplotlib
 export JUPYTER_CONFIG_DIR=$cache/jupyter JUPYTER_DATA_DIR=$cache/jupyter JUPYTER_RUNTIME_DIR=$cache/jupyter
-case ${FU_RUNS:-} in ''|/*) ;; *) export FU_RUNS=$ROOT/$FU_RUNS;; esac
+export PYTHONPYCACHEPREFIX=${PYTHONPYCACHEPREFIX:-$cache/pycache}
 
 if [ -n "$test" ]; then     # an empty store: else nbval would only read what an earlier run left
     FU_RUNS=$(mktemp -d)
@@ -117,24 +164,31 @@ if [ -n "$test" ]; then     # an empty store: else nbval would only read what an
     set -- tests "$@"
     [ ! -d notebooks ] || set -- --nbval-lax --nbval-current-env notebooks "$@"
     cores=$("$PY" -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')
-    "$PY" -m pytest -q -n "${jobs:-$cores}" --dist loadfile "$@"
+    run "$PY" -m pytest -q -n "${jobs:-$cores}" --dist loadfile "$@"
     exit
 fi
 
 # ---- the run
 
-R=${FU_RUNS:-$ROOT/runs}/$name
 select=(--profile "$profile")
 [ -z "$only" ] || select+=(--only "$only")
 if [ -n "$dry" ]; then
     if [ "$profile" = paper ]; then select+=(--flops); else select+=(--dry-run); fi
     exec "$PY" -m workflow.run "${select[@]}"
 fi
+export FU_QUIET_END=1       # this script says it
 "$PY" -m workflow.run "${select[@]}" --list >/dev/null
+FU_RUNS=$("$PY" -c 'from lib.files import runs_root; print(runs_root())')
+export FU_RUNS
+R=$FU_RUNS/$name
+mkdir -p "$R"
 
-exec 9>.run.lock            # inherited by snakemake, so that it is free only when snakemake has ended
-lock 9 1 || fail "another run_all.sh is at work in this folder; wait for it, or end it"
-rm -rf .snakemake/locks/*   # holding the lock, any other is left from a run that was killed
+exec 9>>"$R/.run.lock"      # inherited by snakemake, so that it is free only when snakemake has ended
+held=0
+lock 9 10 || held=$?        # seconds: what a killed run has left behind ends by then
+[ "$held" != 1 ] || fail "another run_all.sh is at work in $R; wait for it, or end it"
+[ "$held" = 0 ] || exit 2
+rm -rf "$R"/.snakemake/locks/* "$R"/.snakemake/tmp.*    # holding the lock, any other is left from a run that was killed
 
 if [ -z "${FU_GPUS:-}" ]; then
     if [ -n "${CUDA_VISIBLE_DEVICES+set}" ]; then FU_GPUS=$(echo "$CUDA_VISIBLE_DEVICES" | tr ',' '\n' | grep -c . || true)
@@ -145,27 +199,29 @@ export FU_GPUS
 options=(--cores "$jobs" --keep-going --rerun-incomplete --rerun-triggers mtime params
          --quiet rules reason host progress)
 case " $* " in *" --executor "*) ;; *) options+=(--resources "gpu=$((FU_GPUS * ${FU_JOBS_PER_GPU:-1}))");; esac
-options+=(--config "profile=$profile")
+quoted=$("$PY" -c 'import sys, urllib.parse; print(urllib.parse.quote(sys.argv[1], ""))' "$profile")
+options+=(--config "profile=:$quoted")
 [ -z "$only" ] || options+=("only=:$only")
 
 noise='^(Assuming unrestricted|Building DAG|Using shell:|Select jobs|Execute [0-9]+ jobs|Elapsed time|RuleException|'
 noise+='CalledProcessError|Command .set -euo|Exiting because|WorkflowError:|At least one job did not|Complete log|'
 noise+='Trying to restart|Nothing to be done)'
 snake() {
-    "$PY" -m snakemake --snakefile workflow/Snakefile --directory "$ROOT" "${options[@]}" "$@" 2>&1 | (trap '' INT; exec grep --line-buffered -v -E "$noise" >&2)
+    "$PY" -m snakemake --snakefile workflow/Snakefile --directory "$R" "${options[@]}" "$@" 2>&1 \
+        | grep --line-buffered -v -E "$noise" >&2
     return "${PIPESTATUS[0]}"
 }
 
 status=0
-date >&9                    # what is newer than the lock has failed in this run
-snake "$@" || status=$?
-if [ "$status" != 0 ] && [ -n "$(find "$R" -name '*.failed*' -newer .run.lock 2>/dev/null | head -n 1)" ]; then
+touch "$R/.run.lock"        # what is newer than the lock has failed in this run
+run snake "$@" || status=$?
+if [ "$status" != 0 ] && [ -n "$(find "$R" -name '*.failed*' -newer "$R/.run.lock" 2>/dev/null | head -n 1)" ]; then
     options+=(rest=yes)     # what waited for a failed notebook goes on without it
-    snake "$@" || true
+    run snake "$@" || true
 fi
-"$PY" -m workflow.publish index "${select[@]}" || status=$?
+run "$PY" -m workflow.publish index "${select[@]}" || status=$?
 if [ -n "$publish" ]; then
     [ "$status" = 0 ] || fail "nothing is published, since not everything ran (see above)"
-    "$PY" -m workflow.publish copy "${select[@]}" || status=$?
+    run "$PY" -m workflow.publish copy "${select[@]}" || status=$?
 fi
 exit "$status"

@@ -1,4 +1,4 @@
-"""A checksum beside every table and executed notebook, in the format of sha256sum, so that a damaged file is found before it is believed."""
+"""A checksum beside every table and executed notebook, in the format of sha256sum: a damaged file is not believed."""
 from .errors import Bad
 from .files import sha256, write
 

@@ -1,14 +1,21 @@
 """Where things are, and how a file is written: whole, or not at all."""
+import contextlib
+import errno
 import hashlib
 import os
+import re
+import socket
 import tempfile
 from pathlib import Path
 
-from filelock import FileLock
+import psutil
+from filelock import FileLock, Timeout
 
 from .errors import Bad
 
+
 ROOT = Path(__file__).resolve().parents[1]
+NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)      # what flock says there
 
 
 def _root(variable, default):
@@ -74,7 +81,7 @@ def sha256(path):
 def write(path, data):
     """Write text or bytes through a temporary file, fsync and rename; returns the path.
 
-    Modes follow the umask, as shared folders expect.
+    Modes follow the umask, as shared folders expect. Bad where it cannot be written: a full disk, a read-only folder.
     """
     return write_by(path, lambda f: f.write(data.encode() if isinstance(data, str) else data))
 
@@ -82,8 +89,17 @@ def write(path, data):
 def write_by(path, fill):
     """`write` for what writes itself: `fill(f)` gets the open binary file."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.{os.getpid()}.", suffix=".part", dir=path.parent)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(path, fill)
+    except OSError as error:
+        raise Bad(f"{path}: cannot be written ({error.strerror}); make room or let it be written, and run again") from error
+    return path
+
+
+def _write(path, fill):
+    prefix = f".{path.name}.{socket.gethostname()}.{os.getpid()}."
+    handle, temporary = tempfile.mkstemp(prefix=prefix, suffix=".part", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as f:
             fill(f)
@@ -96,10 +112,51 @@ def write_by(path, fill):
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    return path
 
 
+def sweep(folder):
+    """Remove what killed processes of this machine had begun to write under a folder; those of others are left alone."""
+    ending = re.compile(rf"\.{re.escape(socket.gethostname())}\.(\d+)\.[^.]*\.part")
+    for path in Path(folder).rglob(".*.part"):
+        writer = ending.search(path.name)
+        if writer and not alive(int(writer[1])):
+            path.unlink(missing_ok=True)
+
+
+def alive(process):
+    """Whether a process of this number runs on this machine."""
+    try:
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True
+
+
+@contextlib.contextmanager
 def locked(path, timeout=-1):
-    """A lock between processes, to be used by `with`: the file is made, and its folder; timeout in seconds, -1: wait."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(path, timeout=timeout)
+    """A lock between processes, to be used by `with`: the file is made, and its folder; timeout in seconds, -1: wait.
+
+    Timeout (of filelock) where another holds it for longer; Bad where the file system knows no locks.
+    """
+    path = Path(path)
+    lock = FileLock(path, timeout=timeout)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise
+    except OSError as error:
+        raise Bad(unlockable(path, error)) from error
+    try:
+        yield lock
+    finally:
+        lock.release()
+
+
+def unlockable(path, error):
+    """Why a file cannot be locked, in one sentence."""
+    if error.errno in NO_LOCKS:
+        return (f"{path}: its file system has no file locks (flock: {error.strerror}), without which two runs could "
+                f"write one file; set FU_RUNS to a folder of another file system")
+    return f"{path}: cannot be locked ({error.strerror}); let it be written, or set FU_RUNS to another folder"

@@ -46,7 +46,8 @@ def clone(where):
 def call(where, *command, **env):
     """Run a command in the copy with this interpreter; (exit status, all output)."""
     env = {**{k: v for k, v in os.environ.items() if not k.startswith("FU_")}, "REPRO_PYTHON": sys.executable,
-           "REPRO_NO_INSTALL": "1", "PYTHONPATH": str(where), **env}
+           "REPRO_NO_INSTALL": "1", "PYTHONPATH": str(where),
+           "PYTHONPYCACHEPREFIX": str(ROOT / "runs/.cache/pycache"), **env}
     done = subprocess.run([str(c) for c in command], cwd=where, env=env, text=True, capture_output=True, timeout=300)
     return done.returncode, done.stdout + done.stderr
 

@@ -3,11 +3,12 @@
 python -m workflow.execute SRC DST [-y '{"seeds": [0]}'] [--quiet]
 
 DST appears only when every cell has run; a failed notebook is kept as <name>.failed.ipynb and its error is printed in
-a few lines. The page beside it needs no network: formulas become MathML and no script is left in it.
+a few lines. When it is told to end, nothing of it stays: no kernel, no half-written file. The page beside it needs no
+network: formulas become MathML and no script is left in it.
 """
 import argparse
 import contextlib
-import fcntl
+import hashlib
 import os
 import pprint
 import re
@@ -18,13 +19,18 @@ import threading
 import time
 from pathlib import Path
 
+from . import ending
+
+if __name__ == "__main__":
+    ending.in_one_line()        # before the imports that take their time
+
 from lib import extensions
 from lib.checksums import beside, enter
 from lib.errors import Bad
-from lib.files import ROOT, sha256, write
+from lib.files import ROOT, alive, locked, runs_root, sweep, write
 from lib.profiles import load, parsed, seeds_of, select
 
-from .jobs import accepts, claim_gpu, parameters
+from .jobs import accepts, claim_gpu, fingerprint, parameters
 from .page import page
 
 EVERY = 5           # seconds between two lines of progress
@@ -37,29 +43,74 @@ class Failed(RuntimeError):
 def execute(src, dst, values=None, show=True):
     """Run `src` with `values` in place of its parameters; writes `dst` and its .html. Raises Failed or Bad.
 
-    Two processes on one `dst` wait for each other; nothing stands at `dst` before the run is complete.
+    Two processes on one `dst` wait for each other, and the second takes what the first has made of the same source,
+    values and code. What stands at `dst` goes at once where it was made of others, and else when the new one is whole.
     """
     src, dst = Path(src).absolute(), Path(dst).absolute()
     if not src.is_file():
         raise Bad(f"there is no notebook {src}; check the path")
     accepts(src, values or {})
-    dst.parent.mkdir(parents=True, exist_ok=True)
-    part, failed = dst.with_name(f".{dst.stem}.part.ipynb"), dst.with_name(f"{dst.stem}.failed.ipynb")
-    with open(dst.with_name(f".{dst.stem}.lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        for old in (dst, failed, dst.with_suffix(".html"), failed.with_suffix(".html"), beside(dst)):
-            old.unlink(missing_ok=True)
-        gpu = claim_gpu()
-        error = _kernel(_injected(src, values), part, src.parent, dst.stem if show else None)
-        final = failed if error else dst
-        write(final.with_suffix(".html"), page(part))
-        if not error:
-            enter(dst, sha256(part))
-        os.replace(part, final)         # last: a notebook without its page is not trusted either
-        del gpu
+    begun = time.time()
+    with locked(dst.with_name(f".{dst.stem}.lock")):
+        made_of = _made_of(src, values)
+        if _there(dst, made_of):
+            if dst.stat().st_mtime > begun:
+                return dst
+        else:
+            _remove(dst)
+        _run(src, dst, values, made_of, show)
+    return dst
+
+
+MADE_OF = "made_of"     # in the metadata of an executed notebook
+
+
+def _made_of(src, values):
+    """A short hash of all that an executed notebook follows from."""
+    parts = extensions.sources(filter(None, os.environ.get(extensions.VARIABLE, "").split(os.pathsep)))
+    return fingerprint(src.read_text(encoding="utf-8"), pprint.pformat(values, sort_dicts=False), *parts)
+
+
+def _there(dst, made_of):
+    """Whether an executed notebook stands at `dst`, with its page, that was made of the same."""
+    import nbformat
+    try:
+        return (nbformat.read(dst, as_version=4).metadata.get(MADE_OF) == made_of
+                and dst.with_suffix(".html").exists())
+    except Exception:       # none, or one that is damaged in whatever way
+        return False
+
+
+def _failed(dst):
+    return dst.with_name(f"{dst.stem}.failed.ipynb")
+
+
+def _remove(*notebooks):
+    """Remove executed notebooks and their pages."""
+    for path in notebooks:
+        path.unlink(missing_ok=True)
+        path.with_suffix(".html").unlink(missing_ok=True)
+        beside(path).unlink(missing_ok=True)
+
+
+def _run(src, dst, values, made_of, show):
+    """Run a notebook and write what came of it: the page first, since a notebook without its page is not trusted."""
+    import nbformat
+    _remove(_failed(dst))
+    gpu = claim_gpu()
+    nb, error = _kernel(_injected(src, values), src.parent, dst.stem if show else None)
+    if error:
+        _remove(dst)
+    nb.metadata[MADE_OF] = made_of
+    final = _failed(dst) if error else dst
+    write(final.with_suffix(".html"), page(nb, dst.stem))
+    text = nbformat.writes(nb) + "\n"
+    if not error:
+        enter(dst, hashlib.sha256(text.encode()).hexdigest())
+    write(final, text)
+    del gpu
     if error:
         raise Failed(error)
-    return dst
 
 
 def _injected(src, values):
@@ -74,8 +125,8 @@ def _injected(src, values):
     return nb
 
 
-def _kernel(nb, part, cwd, name):
-    """Run a notebook object into the file `part`; None, or what went wrong in a few lines."""
+def _kernel(nb, cwd, name):
+    """Run a notebook object; the executed one, and None or what went wrong in a few lines. No kernel is left."""
     import logging
 
     import nbformat
@@ -83,19 +134,22 @@ def _kernel(nb, part, cwd, name):
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from traitlets.config import Config
     logging.getLogger("papermill").setLevel(logging.ERROR)
+    error = None
     with _folder() as folder, _shown(folder / "progress", name):
         # sockets of its own in a folder of its own: no port to race for, no warning about an unencrypted connection
         config = Config({"KernelManager": {"transport": "ipc", "ip": str(folder / "k")}})
-        source = folder / "in.ipynb"
+        source, done = folder / "in.ipynb", folder / "out.ipynb"
         nbformat.write(nb, source)
         try:
-            papermill.execute_notebook(str(source), str(part), kernel_name="python3", cwd=str(cwd), progress_bar=False,
+            papermill.execute_notebook(str(source), str(done), kernel_name="python3", cwd=str(cwd), progress_bar=False,
                                        start_timeout=300, config=config)
         except papermill.PapermillExecutionError as e:
-            return _error(nbformat.read(part, as_version=4), e)
+            error = _error(nbformat.read(done, as_version=4), e)
         except (DeadKernelError, CellTimeoutError, RuntimeError) as e:
-            return f"the kernel stopped: {str(e).splitlines()[0]} (out of memory?)"
-    return None
+            error = f"the kernel stopped: {str(e).splitlines()[0]} (out of memory?)"
+        finally:
+            ending.of_children()
+        return nbformat.read(done if done.exists() else source, as_version=4), error
 
 
 def _error(nb, e):
@@ -113,9 +167,16 @@ def _error(nb, e):
 
 @contextlib.contextmanager
 def _folder():
-    """A private folder with a path short enough for a socket (about 100 characters)."""
-    base = tempfile.gettempdir() if len(tempfile.gettempdir()) < 60 else "/tmp"
-    folder = Path(tempfile.mkdtemp(prefix="fu-", dir=base))
+    """A private folder with a path short enough for a socket (about 100 characters) and without braces, in which
+    papermill would see parameters; those of killed processes go."""
+    base = Path(tempfile.gettempdir())
+    if len(str(base)) >= 60 or set("{}") & set(str(base)):
+        base = Path("/tmp")
+    for old in base.glob("fu-*-*"):
+        writer = re.fullmatch(r"fu-(\d+)-\w+", old.name)
+        if writer and not alive(int(writer[1])) and old.lstat().st_uid == os.getuid():
+            shutil.rmtree(old, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"fu-{os.getpid()}-", dir=base))
     try:
         yield folder
     finally:
@@ -160,7 +221,7 @@ def main(argv=None):
     p.add_argument("--only", help="with --profile: a notebook or some of its settings, as 02 or 02.a,02.b")
     p.add_argument("-q", "--quiet", action="store_true", help="no progress")
     a = p.parse_args(argv)
-    start, name = time.time(), Path(a.dst).stem
+    start, name, profile = time.time(), Path(a.dst).stem, None
     try:
         values = parsed(a.yaml or "{}", "-y")
         if a.profile:
@@ -176,9 +237,11 @@ def main(argv=None):
         if not a.quiet:
             print(f"{name}: started", file=sys.stderr, flush=True)
         execute(a.src, a.dst, values, not a.quiet)
-    except (Bad, Failed) as e:
+    except (Bad, Failed, OSError) as e:
         print(f"{name} FAILED: {e}", file=sys.stderr, flush=True)
         return 1
+    finally:
+        sweep(runs_root() / profile["profile"] if profile else Path(a.dst).parent)
     print(f"{name}: done in {time.time() - start:.0f} s", file=sys.stderr, flush=True)
     return 0
 

@@ -6,13 +6,14 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import tempfile
 import time
 import traceback
 from pathlib import Path
 
 from lib.errors import Bad, nearest
-from lib.files import ROOT, runs_root, write
+from lib.files import ROOT, runs_root, unlockable, write
 from lib.profiles import seeds_of, select
 from lib.sources import remember_cell
 
@@ -81,20 +82,51 @@ def claim_gpu():
         return None
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     gpus = visible.split(",") if visible else [str(i) for i in range(count)]
-    folder = Path(tempfile.gettempdir()) / f"fl-unlearning-gpus-{os.getuid()}"
-    folder.mkdir(exist_ok=True)
-    slots = [(g, k) for k in range(int(os.environ.get("FU_JOBS_PER_GPU") or 1)) for g in gpus]
-    while True:
-        for gpu, k in slots:
-            f = open(folder / f"{gpu}.{k}", "w")
-            try:
-                fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                f.close()
-                continue
-            os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-            return f
-        time.sleep(1)
+    slots = [(gpu, k) for k in range(int(os.environ.get("FU_JOBS_PER_GPU") or 1)) for gpu in gpus]
+    with _private_folder(Path(tempfile.gettempdir()) / f"fl-unlearning-gpus-{os.getuid()}") as folder:
+        while True:
+            for gpu, k in slots:
+                held = _held(folder, f"{re.sub(r'[^A-Za-z0-9-]', '_', gpu)}.{k}")
+                if held:
+                    os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+                    return held
+            time.sleep(1)
+
+
+@contextlib.contextmanager
+def _private_folder(path):
+    """An open folder in which this user alone can write, made if there is none; no link is followed. Bad otherwise."""
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, 0o700)
+    try:
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError as error:
+        raise Bad(f"{path}: GPUs are shared out by files in it, and it is no folder of yours ({error.strerror}); "
+                  f"remove it, or set TMPDIR") from None
+    try:
+        if os.fstat(folder).st_uid != os.getuid():
+            raise Bad(f"{path}: GPUs are shared out by files in it, and it belongs to somebody else; set TMPDIR")
+        os.fchmod(folder, 0o700)
+        yield folder
+    finally:
+        os.close(folder)
+
+
+def _held(folder, name):
+    """The file of an open folder, locked by this process, or None where another holds it; nothing in it changes."""
+    try:
+        file = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600, dir_fd=folder)
+    except OSError as error:
+        raise Bad(f"the lock {name} of a GPU cannot be opened ({error.strerror}); remove it") from None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(file)
+        return None
+    except OSError as error:
+        os.close(file)
+        raise Bad(unlockable(name, error).replace("FU_RUNS", "TMPDIR")) from None
+    return os.fdopen(file, "r+")
 
 
 def brief(error, path=None):
@@ -131,12 +163,12 @@ def job(profile, number, setting, seed):
     values = {"profile": profile["profile"], "seeds": [seed], "settings": settings}
     mark = runs_root() / profile["profile"] / "jobs" / f"{number}.{setting}.s{seed}.done"
     failed = mark.with_suffix(".failed")
-    for old in (mark, failed):
-        old.unlink(missing_ok=True)
+    failed.unlink(missing_ok=True)
     start = time.time()
     try:
         execute(path, values)
     except Exception as e:
+        mark.unlink(missing_ok=True)
         write(failed, brief(e, path) + "\n")
         raise
     seconds = time.time() - start

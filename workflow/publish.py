@@ -10,9 +10,13 @@ import csv
 import io
 import json
 import re
-import shutil
 import sys
 from pathlib import Path
+
+from . import ending
+
+if __name__ == "__main__":
+    ending.in_one_line()        # before the imports that take their time
 
 from lib.checksums import beside, seal, verify
 from lib.errors import Bad
@@ -158,10 +162,11 @@ def _clean_notebooks(numbers):
 
 def _replace(folder, pattern, fresh):
     """Put the files of `fresh` that match a pattern in the place of those in `folder`; the new files."""
-    folder.mkdir(parents=True, exist_ok=True)
+    written = [write(folder / f.name, f.read_bytes()) for f in sorted(fresh.glob(pattern))]
     for old in folder.glob(pattern):
-        old.unlink()
-    return [shutil.copyfile(f, folder / f.name) for f in sorted(fresh.glob(pattern))]
+        if old not in written:
+            old.unlink()
+    return written
 
 
 def _merge_claims(results):

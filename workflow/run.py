@@ -6,7 +6,13 @@ python -m workflow.run --clean [--yes]
 import argparse
 import sys
 
+from . import ending
+
+if __name__ == "__main__":
+    ending.in_one_line()        # before the imports that take their time
+
 from lib.errors import Bad
+from lib.files import runs_root, sweep
 from lib.profiles import load
 
 from .clean import clean
@@ -45,6 +51,7 @@ def asked_for(profile, a):
 
 def run(profile, todo):
     """Do the jobs one after the other; the exit status, 1 if any failed."""
+    sweep(runs_root() / profile["profile"])
     gpu = claim_gpu()       # held until the end
     failed = 0
     for number, setting, seed in todo:

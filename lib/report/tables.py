@@ -1,5 +1,6 @@
 """What a reader sees of the results: the papers' numbers beside ours, tables of means, verdicts on claims."""
 import zlib
+from html import escape
 
 import numpy as np
 import pandas as pd
@@ -147,7 +148,8 @@ def bracket_text(text):
 
 def styled(text, bold, caption):
     """The table as HTML; with an id that follows from what it says, so that the same table is the same bytes."""
-    table = text.style.set_uuid(f"{zlib.crc32((caption + text.to_csv()).encode()):08x}").set_caption(caption)
+    table = text.style.set_uuid(f"{zlib.crc32((caption + text.to_csv()).encode()):08x}").set_caption(escape(caption, quote=False))
+    table = table.format(escape="html").format_index(escape="html").format_index(escape="html", axis="columns")
     for column, index in bold.items():
         table = table.set_properties(subset=pd.IndexSlice[list(index), [column]], **{"font-weight": "bold"})
     return table.set_table_styles([{"selector": "td", "props": "text-align: right; white-space: nowrap"},
@@ -280,5 +282,5 @@ def show_access(access, df):
     table = pd.DataFrame({words: np.where(needs[name], "needs", "") for name, words in NEEDS.items()}, needs.index)
     table["storage"] = [number(stored[m], unit="bytes") if stored.get(m, 0) else "" for m in table.index]
     order = pd.Series(table.index, name="method").sort_values(key=rank, kind="stable")
-    return table.loc[order].rename_axis("method").style.set_uuid("access").set_table_styles(
+    return table.loc[order].rename_axis("method").style.set_uuid("access").format_index(escape="html").set_table_styles(
         [{"selector": "td", "props": "text-align: center"}])

@@ -5,7 +5,6 @@ same values, seed and, for a run or a trace, arguments of the method. Of entries
 was used last counts. What a process holds the lock of is left alone.
 """
 import json
-import os
 import re
 import shutil
 import time
@@ -14,7 +13,7 @@ from typing import NamedTuple
 
 from filelock import Timeout
 
-from ..files import locked
+from ..files import alive, locked
 from ..methods import METHODS, defaults
 from ..profiles import seeds_of
 from ..settings import complete
@@ -161,19 +160,9 @@ def _temporary(root):
     machines' processes to be done as well."""
     for path in sorted(root.rglob(".*.part")):
         process = re.search(r"\.(\d+)\.[^.]*\.part$", path.name)
-        dead = process is None or not _alive(int(process[1]))
+        dead = process is None or not alive(int(process[1]))
         if dead and time.time() - path.stat().st_mtime > HOUR:
             yield path
-
-
-def _alive(process):
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _lock(path, root):
