@@ -37,7 +37,7 @@ def defaults(name):
     return {argument: default for argument, (_, default) in arguments(find(name)).items()}
 
 
-def needs(name, **hp):
+def needs(name, /, **hp):
     """What a method needs with these arguments."""
     f = find(name)
     found = list(f.needs)

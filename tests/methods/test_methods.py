@@ -3,7 +3,7 @@ from itertools import islice
 
 import pytest
 import torch
-from conftest import keeping_all, same, tiny
+from conftest import TINY, keeping_all, same, tiny
 
 import lib
 from lib.errors import Bad
@@ -130,3 +130,11 @@ def test_a_reader_adds_a_method_in_a_cell(task, trained):
         assert torch.equal(now[0].state["0.bias"], trained.state["0.bias"] * 0.5) and len(now) == 2
     finally:
         del lib.METHODS["Halve"]
+
+
+def test_what_can_work_is_not_refused():
+    hp = {"Retrain/again": {"name": "again"}, "NoT/none": {"layers": []}, "NoT/last": {"layers": [-1]}, "FCU": {},
+          "FedEraser": {}, "FUKD": {}, "PGD": {}, "MoDE": {}, "Perturb/rows": {"layers": ["0.weight[0:2]"]},
+          "NR-Freeze": {}, "TIS-Reset/init": {"reset": "init"}, "TIS-Reset/h": {"curvature": "hessian"}}
+    [task] = lib.tasks({"s": {**TINY, "history": "all", "methods": hp}}, [0])
+    assert task.settings["methods"] == hp
