@@ -1,0 +1,117 @@
+"""kill -9 at any moment, two runs at once, a full disk, a read-only folder: the same bytes as an uninterrupted run."""
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+
+import pytest
+from processes import TURNS, Started, temporary
+from toy import ROOT
+
+SETTING = ("{dataset: digits, model: small_cnn, width: 2, n_train: 120, n_test: 60, clients: 2, rounds: 3, "
+           "unlearn_rounds: 3, every: 1, mia_draws: 2, methods: {FT: {}, NoT: {}}}")
+TIMES = ("seconds", "environment", "sha256")
+
+
+@pytest.fixture(scope="module")
+def profile(tmp_path_factory):
+    path = tmp_path_factory.mktemp("profile") / "crash.yaml"
+    path.write_text(f"seeds: [0]\nnotebooks: {{02: {{tiny: {SETTING}}}}}\n")
+    return path
+
+
+def start(profile, runs):
+    return Started(ROOT, sys.executable, "-m", "workflow.run", "--profile", profile, FU_RUNS=runs)
+
+
+def without_times(value):
+    if isinstance(value, dict):
+        return {k: without_times(v) for k, v in value.items() if k not in TIMES}
+    return [without_times(v) for v in value] if isinstance(value, list) else value
+
+
+def content(runs):
+    """{file: what it holds, without times} of a store."""
+    out = {}
+    for path in sorted((runs / "crash/store").rglob("*")):
+        name = str(path.relative_to(runs))
+        if path.suffix == ".safetensors":
+            out[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        elif path.name == "record.json":
+            out[name] = without_times(json.loads(path.read_text()))
+    return out
+
+
+@pytest.fixture(scope="module")
+def whole(profile, tmp_path_factory):
+    runs = tmp_path_factory.mktemp("whole")
+    status, out = start(profile, runs).end()
+    assert status == 0 and content(runs), out
+    return content(runs)
+
+
+def complete(profile, runs, whole):
+    status, out = start(profile, runs).end()
+    assert status == 0, out
+    assert content(runs) == whole and not temporary(runs)
+
+
+def test_kill_9_at_random_moments(profile, tmp_path, whole):
+    moments = random.Random(0)
+    for _ in range(TURNS):
+        started = start(profile, tmp_path)
+        try:
+            started.child.wait(moments.uniform(1, 12))
+        except subprocess.TimeoutExpired:
+            started.signal(signal.SIGKILL)
+        started.end()
+        assert not started.left()
+    complete(profile, tmp_path, whole)
+
+
+def test_two_at_once(profile, tmp_path, whole):
+    both = [start(profile, tmp_path) for _ in range(2)]
+    assert [one.end()[0] for one in both] == [0, 0]
+    assert content(tmp_path) == whole and not temporary(tmp_path)
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A file system of its own, of 100 kB; read-only by `options`."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+
+    def mounted(options):
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True).returncode:
+            pytest.skip("no file system can be mounted here")
+        return folder
+    yield mounted
+    subprocess.run(["umount", folder], capture_output=True)
+
+
+@pytest.mark.parametrize("first, then, word", [("size=100k", "size=100m", "No space left"), ("ro", "rw,size=100m", "Read-only")])
+def test_a_full_or_a_read_only_disk(profile, small, whole, first, then, word):
+    runs = small(first)
+    status, out = start(profile, runs).end()
+    assert status in (1, 2) and word in out and "Traceback" not in out, out
+    assert not temporary(runs)
+    subprocess.run(["mount", "-o", f"remount,{then}", runs], check=True)
+    complete(profile, runs, whole)
+
+
+@pytest.mark.skipif(os.environ.get("CRASH_TURNS") is None, reason="by hand: CRASH_TURNS=100")
+def test_kill_9_of_the_whole_script(profile, tmp_path, whole):
+    moments = random.Random(1)
+    for _ in range(TURNS):
+        started = Started(ROOT, "bash", "run_all.sh", "--profile", profile, "-j", "2", FU_RUNS=tmp_path)
+        try:
+            started.child.wait(moments.uniform(1, 40))
+        except subprocess.TimeoutExpired:
+            started.signal(signal.SIGKILL)
+        started.end()
+        assert not started.left()
+    status, out = Started(ROOT, "bash", "run_all.sh", "--profile", profile, "-j", "2", FU_RUNS=tmp_path).end()
+    assert status == 0 and content(tmp_path).items() >= whole.items() and not temporary(tmp_path), out
