@@ -3,6 +3,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import log2
 from typing import NamedTuple
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..errors import Bad
-from ..registry import taken
+from ..registry import MODELS, taken
 from ..settings import complete, entries
 from . import models
 from .backdoor import add_trigger, poison
@@ -19,6 +20,8 @@ from .partitions import divide, split_validation
 from .rng import generator
 
 State = dict[str, Tensor]
+
+CACHED = 2**21  # numbers of an activation that stay in the cache of a core or near it, by benchmarks/evaluation.py
 
 DATA_KEYS = ("size", "channels", "normalise", "test_share", "n_train", "n_test")
 RECIPE_KEYS = ("lr", "momentum", "weight_decay", "batch_size", "local_epochs", "optimizer", "clip", "flip", "crop",
@@ -184,7 +187,7 @@ class Task:
         if self.mean is not None:
             scale, shift = self._affine
             x = x.mul_(scale).add_(shift)
-        return x.contiguous(memory_format=torch.channels_last)
+        return x.contiguous(memory_format=self.layout)
 
     def batches(self, indices, size=512):
         """Yield `(x, y)` over `task.x[indices]` without augmentation."""
@@ -197,10 +200,29 @@ class Task:
 
     # -- the net -----------------------------------------------------------------------------------------------
 
+    @cached_property
+    def layout(self):
+        """The memory format of images and weights: the net's own, see `models.model`."""
+        return models.LAYOUTS[MODELS.find(self.settings["model"], "model").layout]
+
+    @cached_property
+    def at_once(self):
+        """How many images are evaluated at once; the numbers that come out do not depend on it.
+
+        On a CPU the largest activation has at most CACHED numbers: what is larger leaves the cache, and its memory is
+        asked of the system anew each time.
+        """
+        if self.device.type != "cpu":
+            return 512
+        with torch.device("meta"):
+            net = models.build(self.settings, self.x.shape[1], self.classes, self.size).eval()
+            each = models.largest_activation(net, torch.zeros(1, self.x.shape[1], self.size, self.size))
+        return min(512, max(32, 2 ** int(log2(CACHED / max(each, 1)))))
+
     def build(self):
         """A freshly constructed net, on `device` and in `dtype`; random through torch's global generator."""
         net = models.build(self.settings, self.x.shape[1], self.classes, self.size)
-        return net.to(self.device, self.dtype, memory_format=torch.channels_last)
+        return net.to(self.device, self.dtype, memory_format=self.layout)
 
     def init(self, *name):
         """A fresh initialisation under a named seed: a fresh construction, never `reset_parameters`."""
