@@ -3,7 +3,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from math import log2
+from math import ceil, log2
 from typing import NamedTuple
 
 import torch
@@ -141,6 +141,45 @@ class Task:
             return Job(client, self.indices(which), which=which)
         return Job(client, self.clients[client].indices(which), which=which)
 
+    def participants(self, which, phase, round):
+        """The jobs of those that take part in a round: as `jobs(which, round)`, or those `drawn` of them.
+
+        Whoever forgets or validates is not drawn: only the rounds over `full` and `retain`.
+        """
+        if self.everybody or which not in ("full", "retain"):
+            return self.jobs(which, round)
+        drawn = self.drawn(self.able(which, round), phase, round)
+        return [self.job(k, which) for k in sorted(drawn)]
+
+    @property
+    def everybody(self):
+        """Whether all clients take part in every round."""
+        return self.settings["participation"] is None or self.settings["training"] == "union"
+
+    def drawn(self, able, phase, round):
+        """Of some clients' ids those that take part in a round: as many as `participation` says, a set.
+
+        Phase and round decide an order of all clients, so without a client the next one comes in and nobody else
+        changes.
+        """
+        if self.everybody:
+            return set(able)
+        wanted = self.settings["participation"]
+        if isinstance(wanted, float):
+            wanted = ceil(wanted * len(able))
+        order = torch.randperm(len(self.clients), generator=self.rng("participants", phase, round)).tolist()
+        return set([k for k in order if k in able][:wanted])
+
+    def able(self, which, round):
+        """Ids of the clients that have `full` or `retain` data and have joined by this round."""
+        found = set()
+        for k, client in enumerate(self.clients):
+            count = len(client.retain) + (len(client.forget) if which == "full" else 0)
+            late = which == "full" and round < self.joins(k)
+            if count and not late:
+                found.add(k)
+        return found
+
     def joins(self, client):
         """The first round in which a client trains."""
         rounds = self.settings["joins"]
@@ -238,8 +277,14 @@ class Task:
         with torch.random.fork_rng(devices=[]):
             return self.build()
 
+    def set_precision(self):
+        """Float32 matrix products as the setting `matmul` says; torch has one precision for all tasks of a process."""
+        if torch.get_float32_matmul_precision() != self.settings["matmul"]:
+            torch.set_float32_matmul_precision(self.settings["matmul"])
+
     def load(self, state):
         """The scratch net with `state` in it, in eval mode."""
+        self.set_precision()
         self.model.load_state_dict(state)
         return self.model.eval()
 
@@ -287,7 +332,7 @@ class Task:
         found["normalise"] = [self.mean, self.std]
         found["recipe"] = dict(sorted(vars(self.recipe).items()))
         found["options"] = options(self.settings)
-        for key in ("model", "input_size", "training", "joins"):
+        for key in ("model", "input_size", "training", "joins", "matmul", "participation"):
             found[key] = self.settings[key]
         return found
 
