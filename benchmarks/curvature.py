@@ -80,11 +80,11 @@ def backpack_pass(model, x, y, extension, batch_size):
 def seconds(f, device):
     if device == "cuda":
         torch.cuda.synchronize()
-    start = time.perf_counter()
+    start = time.process_time()
     f()
     if device == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def measure(net, n, repeats, device, layout, sizes, with_exact):

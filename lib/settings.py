@@ -41,6 +41,7 @@ class Key(NamedTuple):
 
 
 Pixels = Annotated[int, Range(0, 64)]
+Participation = Annotated[float, Range(0, 1, above=True)] | Count
 Repeats = Annotated[int, Range(1, 1000)]
 AtLeastTwo = Annotated[int, Range(2)]
 Methods = Annotated[dict[str, dict], "a map method: {arguments}"]
@@ -104,7 +105,10 @@ KEYS = {
     "history_limit_gb": Key(NotNegative, 20.0, "a history that would take more on disk is refused"),
     "history_dtype": Key(Literal["float32", "float16"], "float32", "their precision on disk"),
     "training": Key(Literal["fedavg", "union"], "fedavg", "federated averaging, or SGD over all clients' data at once"),
+    "participation": Key(Participation | None, None,
+                         "clients drawn for each round: a share as 0.1, or a number as 100 (null: all)"),
     "dtype": Key(Literal["float32", "float64"], "float32", "precision of the arithmetic"),
+    "matmul": Key(Literal["highest", "high"], "highest", "precision of float32 matrix products; high is TF32 on a GPU"),
     "device": Key(Literal["auto", "cpu", "cuda"], "auto", "where to compute"),
     "threads": Key(Annotated[int, Range(1, 1024)], 1, "CPU threads of a job"),
     "cuda_graphs": Key(bool, True, "capture the training step as a CUDA graph (GPU only)"),

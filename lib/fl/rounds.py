@@ -12,6 +12,7 @@ from .engine import ANSWERS, Call, Order, Reply, functions, labelled, loss as na
 from .task import Job, State
 
 WHOLE = 2**22  # numbers in a client's images up to which an epoch is normalised at once: fewer small operations
+WHOLE_ON_GPU = 2**28  # the same where launching operations is what costs: 1 GiB in float32
 BYTES = 4  # a transferred number counts as float32, whatever the arithmetic on this machine
 
 
@@ -71,6 +72,13 @@ def learning_rate(schedule, lr, round):
     return end + (start - end) * (1 + cos(pi * min(round - 1, length) / length)) / 2
 
 
+def clock(task):
+    """Seconds of a clock, read when the device has done all that it was given."""
+    if task.device.type == "cuda":
+        torch.cuda.synchronize(task.device)
+    return time.perf_counter()
+
+
 def average(states, weights):
     """Weighted mean of states, FedAvg's aggregation (McMahan et al. 2017, Algorithm 1); weights should add to 1.
 
@@ -115,6 +123,7 @@ class Worker:
 
     def reset(self, state, lr, extra=None):
         """Load a state; zero the optimiser's buffers, or continue with those in `extra`."""
+        self.task.set_precision()
         self.fill(state)
         self.model.train()
         group = self.opt.param_groups[0]
@@ -163,10 +172,10 @@ class Worker:
             return 0, self.live
         frozen = self.frozen(mask)
         plain = loss is None and after_step is None and not frozen
-        graphed = plain and self.can_capture()
+        capturable = plain and self.can_capture()
         seen = 0
         for step, (x, y) in enumerate(self.minibatches(job, rng), 1):
-            if graphed:
+            if capturable and len(y) == self.recipe.batch_size:     # of a ragged tail a graph would be kept for nothing
                 self.graphed_step(x, y)
             else:
                 self.gradient_step(x, y, loss or default_loss)
@@ -217,6 +226,17 @@ class Worker:
         x, y = x.clone(), y.clone()
         state = {k: v.clone() for k, v in self.live.items()}
         extra = self.extra()
+        graph = self.recorded(x, y)
+        self.fill(state)
+        self.set_buffers(extra)
+        return graph, x, y
+
+    def recorded(self, x, y):
+        """The CUDA graph of the default step on these very tensors, in the one memory pool that all graphs share.
+
+        They may share it because none reads what another has left there: gradients are made anew in every step.
+        """
+        pool = self.task.__dict__.setdefault("_graph_pool", torch.cuda.graph_pool_handle())
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):  # warm-up
@@ -224,11 +244,9 @@ class Worker:
                 self.gradient_step(x, y, default_loss)
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, pool=pool):
             self.gradient_step(x, y, default_loss)
-        self.fill(state)
-        self.set_buffers(extra)
-        return graph, x, y
+        return graph
 
     # -- batches -----------------------------------------------------------------------------------------------
 
@@ -245,14 +263,14 @@ class Worker:
         """One permutation in batches, augmented: raw images x, labels y, marked: which images get the trigger."""
         recipe = self.recipe
         n = len(y)
-        order = torch.randperm(n, generator=rng)
+        order = moved(torch.randperm(n, generator=rng), x.device)
         flips = None
         if recipe.flip:
-            flips = torch.rand(n, generator=rng) < 0.5
+            flips = moved(torch.rand(n, generator=rng) < 0.5, x.device)
         offsets = None
         spare = x.shape[-1] + 2 * recipe.crop - self.task.size
         if spare:
-            offsets = torch.randint(0, spare + 1, (2, n), generator=rng)
+            offsets = moved(torch.randint(0, spare + 1, (2, n), generator=rng), x.device)
 
         def prepare(a, b):
             part = order[a:b]
@@ -264,11 +282,18 @@ class Worker:
             triggered = None if marked is None else marked[part]
             return self.task.inputs(images, cut, mirrored, triggered)
 
-        small = not spare and x.numel() <= WHOLE
+        small = not spare and x.numel() <= (WHOLE_ON_GPU if x.is_cuda else WHOLE)
         whole = prepare(0, n) if small else None
         for a, b in pairwise(bounds(n, recipe.batch_size)):
             inputs = whole[a:b] if small else prepare(a, b)
             yield inputs, y[order[a:b]]
+
+
+def moved(drawn, device):
+    """What was drawn on the CPU for a whole epoch, on the device: one copy, which nobody waits for."""
+    if device.type != "cuda":
+        return drawn
+    return drawn.pin_memory().to(device, non_blocking=True)
 
 
 def optimiser(params, recipe, device):
@@ -345,7 +370,7 @@ def fedavg(task, jobs, state, *, phase, start=0, loss=None, after_step=None, rec
            mask=None, extra=None, keep_updates=(), passes=0, engine=None):
     """FedAvg (McMahan et al. 2017, Algorithm 1) from `state`, an infinite stream of rounds: the consumer stops it.
 
-    jobs: a list of `Job`, a function from the round (1, 2, …) to one, or a name for `task.jobs`;
+    jobs: a list of `Job`, a function from the round (1, 2, …) to one, or a name for `task.participants`;
     phase: names the randomness, `task.rng(phase, round, client)`, so leaving a client out moves nobody else's;
     start: rounds done before, for an exact resume; loss(model, x, y): cross-entropy by default;
     schedule: see `learning_rate`; lr: a constant rate in place of the recipe's, where there is no schedule;
@@ -359,8 +384,8 @@ def fedavg(task, jobs, state, *, phase, start=0, loss=None, after_step=None, rec
     recipe = recipe or task.recipe
     constant = recipe.lr if lr is None else lr
     for r in count(start + 1):
-        begin = time.perf_counter()
-        todo = asked(task, jobs, r)
+        begin = clock(task)
+        todo = asked(task, jobs, phase, r)
         check_jobs(todo, recipe)
         order = Order(phase, r, learning_rate(schedule, constant, r), recipe, loss, after_step, mask, extra)
         samples = sum(len(job.indices) for job in todo)
@@ -375,14 +400,15 @@ def fedavg(task, jobs, state, *, phase, start=0, loss=None, after_step=None, rec
             heard += len(job.indices)
             cost += job_cost(task, job, seen, passes)
         state = total if heard == samples else mean_of_some(total, heard / samples)
-        cost += Cost(seconds=time.perf_counter() - begin)
+        cost += Cost(seconds=clock(task) - begin)
         yield Round(state, cost, mask, updates or None, extra)
 
 
-def asked(task, jobs, r):
-    """The jobs of round r: `jobs` may be a name for `task.jobs`, a function of the round, or the list itself."""
+def asked(task, jobs, phase, r):
+    """The jobs of round r: `jobs` may be a name, of which those who take part are drawn, a function of the round, or
+    the list itself."""
     if isinstance(jobs, str):
-        return task.jobs(jobs, r)
+        return task.participants(jobs, phase, r)
     return jobs(r) if callable(jobs) else jobs
 
 

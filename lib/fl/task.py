@@ -3,6 +3,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import ceil, log2
 from typing import NamedTuple
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..errors import Bad, shown
-from ..registry import taken
+from ..registry import MODELS, taken
 from ..settings import check, complete, entries
 from ..values import Whole, misfit
 from . import models
@@ -20,6 +21,8 @@ from .partitions import divide, split_validation
 from .rng import generator
 
 State = dict[str, Tensor]
+
+CACHED = 2**21  # numbers of an activation that stay in the cache of a core or near it, by benchmarks/evaluation.py
 
 DATA_KEYS = ("size", "channels", "normalise", "test_share", "n_train", "n_test")
 RECIPE_KEYS = ("lr", "momentum", "weight_decay", "batch_size", "local_epochs", "optimizer", "clip", "flip", "crop",
@@ -139,6 +142,45 @@ class Task:
             return Job(client, self.indices(which), which=which)
         return Job(client, self.clients[client].indices(which), which=which)
 
+    def participants(self, which, phase, round):
+        """The jobs of those that take part in a round: as `jobs(which, round)`, or those `drawn` of them.
+
+        Whoever forgets or validates is not drawn: only the rounds over `full` and `retain`.
+        """
+        if self.everybody or which not in ("full", "retain"):
+            return self.jobs(which, round)
+        drawn = self.drawn(self.able(which, round), phase, round)
+        return [self.job(k, which) for k in sorted(drawn)]
+
+    @property
+    def everybody(self):
+        """Whether all clients take part in every round."""
+        return self.settings["participation"] is None or self.settings["training"] == "union"
+
+    def drawn(self, able, phase, round):
+        """Of some clients' ids those that take part in a round: as many as `participation` says, a set.
+
+        Phase and round decide an order of all clients, so without a client the next one comes in and nobody else
+        changes.
+        """
+        if self.everybody:
+            return set(able)
+        wanted = self.settings["participation"]
+        if isinstance(wanted, float):
+            wanted = ceil(wanted * len(able))
+        order = torch.randperm(len(self.clients), generator=self.rng("participants", phase, round)).tolist()
+        return set([k for k in order if k in able][:wanted])
+
+    def able(self, which, round):
+        """Ids of the clients that have `full` or `retain` data and have joined by this round."""
+        found = set()
+        for k, client in enumerate(self.clients):
+            count = len(client.retain) + (len(client.forget) if which == "full" else 0)
+            late = which == "full" and round < self.joins(k)
+            if count and not late:
+                found.add(k)
+        return found
+
     def joins(self, client):
         """The first round in which a client trains."""
         rounds = self.settings["joins"]
@@ -185,7 +227,7 @@ class Task:
         if self.mean is not None:
             scale, shift = self._affine
             x = x.mul_(scale).add_(shift)
-        return x.contiguous(memory_format=torch.channels_last)
+        return x.contiguous(memory_format=self.layout)
 
     def batches(self, indices, size=512):
         """Yield `(x, y)` over `task.x[indices]` without augmentation."""
@@ -198,10 +240,29 @@ class Task:
 
     # -- the net -----------------------------------------------------------------------------------------------
 
+    @cached_property
+    def layout(self):
+        """The memory format of images and weights: the net's own, see `models.model`."""
+        return models.LAYOUTS[MODELS.find(self.settings["model"], "model").layout]
+
+    @cached_property
+    def at_once(self):
+        """How many images are evaluated at once; the numbers that come out do not depend on it.
+
+        On a CPU the largest activation has at most CACHED numbers: what is larger leaves the cache, and its memory is
+        asked of the system anew each time.
+        """
+        if self.device.type != "cpu":
+            return 512
+        with torch.device("meta"):
+            net = models.build(self.settings, self.x.shape[1], self.classes, self.size).eval()
+            each = models.largest_activation(net, torch.zeros(1, self.x.shape[1], self.size, self.size))
+        return min(512, max(32, 2 ** int(log2(CACHED / max(each, 1)))))
+
     def build(self):
         """A freshly constructed net, on `device` and in `dtype`; random through torch's global generator."""
         net = models.build(self.settings, self.x.shape[1], self.classes, self.size)
-        return net.to(self.device, self.dtype, memory_format=torch.channels_last)
+        return net.to(self.device, self.dtype, memory_format=self.layout)
 
     def init(self, *name):
         """A fresh initialisation under a named seed: a fresh construction, never `reset_parameters`."""
@@ -223,8 +284,14 @@ class Task:
         with torch.random.fork_rng(devices=[]):
             return self.build()
 
+    def set_precision(self):
+        """Float32 matrix products as the setting `matmul` says; torch has one precision for all tasks of a process."""
+        if torch.get_float32_matmul_precision() != self.settings["matmul"]:
+            torch.set_float32_matmul_precision(self.settings["matmul"])
+
     def load(self, state):
         """The scratch net with `state` in it, in eval mode."""
+        self.set_precision()
         self.model.load_state_dict(state)
         return self.model.eval()
 
@@ -273,7 +340,7 @@ class Task:
         found["normalise"] = [self.mean, self.std]
         found["recipe"] = dict(sorted(vars(self.recipe).items()))
         found["options"] = options(self.settings)
-        for key in ("model", "input_size", "training", "joins"):
+        for key in ("model", "input_size", "training", "joins", "matmul", "participation"):
             found[key] = self.settings[key]
         return found
 

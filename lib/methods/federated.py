@@ -1,6 +1,6 @@
 """Federated unlearning: Retrain, FT, the five baselines of NoT's tables, and NoT."""
 from dataclasses import dataclass, replace
-from math import ceil
+from math import ceil, inf
 from typing import Literal
 
 import torch
@@ -187,8 +187,11 @@ def federaser(task, trained, *, interval: Count = 1, share: SomeShare = 0.5,
     client_wise(task, "FedEraser")
     past = stored(task, trained, "FedEraser", "all")
     targets = set(task.targets)
-    touched = [t for t in past.rounds if targets & set(past.clients(t))][::interval]
+    first = min((t for t in past.rounds if targets & set(past.clients(t))), default=inf)
+    touched = [t for t in past.rounds if t >= first][::interval]
     now = trained.resume or Round(trained.state, then=Then(replay=0))
+    if not touched:
+        yield now  # the targets were never drawn to take part
     for t in touched:
         if t <= now.then.replay:
             continue
@@ -327,6 +330,10 @@ def pgd(task, trained, *, lr: Rate = 0.1, momentum: Momentum = 0.9, iterations: 
     past = stored(task, trained, "PGD", "last (or all)")
     names = parameters(task)
     jobs = task.jobs("forget")
+    absent = sorted(set(task.targets) - set(past.clients(past.rounds[-1])))
+    if absent:
+        raise Bad(f"methods.PGD: client {absent[0]} did not take part in the last round of training, so its last model "
+                  "is not known; set participation: null, or leave PGD out of methods")
     own = {job.client: past.last(job.client) for job in jobs}
     weights = {job.client: past.weight(past.rounds[-1], job.client) for job in jobs}
     reference = remaining_mean(trained.state, own, weights, names)
@@ -369,15 +376,18 @@ def pseudo_labels(task, job, r, *, phi):
     return found
 
 
-def guided(task, phi):
-    """Jobs over all data in which what is to be forgotten carries the labels that `phi` gives it."""
+def guided(task, phi, r=1):
+    """Jobs of round r over all data in which what is to be forgotten carries the labels that `phi` gives it."""
     pseudo = call(pseudo_labels, phi=phi)
-    return [job._replace(labels=pseudo) for job in task.jobs("full")]
+    jobs = task.jobs("full")
+    drawn = task.drawn({job.client for job in jobs}, "mode", r)
+    return [job._replace(labels=pseudo) for job in jobs if job.client in drawn]
 
 
-def labelling_cost(task):
-    """What phi's labelling costs: it is sent to the targets, which pass their data forward once."""
-    targets = task.jobs("forget")
+def labelling_cost(task, jobs):
+    """What phi's labelling costs: it is sent to the targets among the jobs, which pass their data forward once."""
+    taking_part = {job.client for job in jobs}
+    targets = [job for job in task.jobs("forget") if job.client in taking_part]
     samples = sum(len(job.indices) for job in targets)
     return Cost(BYTES * task.parameters * len(targets), task.flops[0] * samples)
 
@@ -404,9 +414,10 @@ def mode(task, trained, *, lr: Rate = 0.005, lr_phi: Rate = 0.1, rounds: Whole =
             cost += now.cost
             theta = average([theta, phi], [keep, 1 - keep])
         if guide and finite(theta):
-            now = one_round(task, guided(task, phi), theta, phase="mode", start=r - 1, recipe=custom(task, lr=lr))
+            jobs = guided(task, phi, r)
+            now = one_round(task, jobs, theta, phase="mode", start=r - 1, recipe=custom(task, lr=lr))
             theta = now.state
-            cost += now.cost + labelling_cost(task)
+            cost += now.cost + labelling_cost(task, jobs)
         yield Round(theta, cost)
 
 

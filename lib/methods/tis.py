@@ -1,5 +1,4 @@
 """Unlearning as parameter estimation (TIS): reset the entries that tell most about the target, and train them anew."""
-import time
 from typing import Literal
 
 import torch
@@ -7,7 +6,7 @@ import torch
 from ..errors import Bad, nearest, short
 from ..fl.engine import answer, call
 from ..fl.gradients import mean_gradient
-from ..fl.rounds import BYTES, Cost, Round, Then, replies
+from ..fl.rounds import BYTES, Cost, Round, Then, clock, replies
 from ..fl.task import Job
 from ..values import Percent, Rate, Whole
 from .grammar import method
@@ -82,10 +81,10 @@ def compute_curvature(task, state, kind="ggn", path="auto"):
     Every client sends a diagonal for each of its two data sets that is not empty. A column of the curvature's square
     root costs what a backward pass costs, and the exact one has as many as there are classes.
     """
-    begin = time.perf_counter()
+    begin = clock(task)
     sums, counts = client_diagonals(task, state, kind, path)
     found = aggregate(sums, counts)
-    seconds = time.perf_counter() - begin
+    seconds = clock(task) - begin
     forward, both = task.flops
     columns = 1 if kind == "ggn_mc" else task.classes
     flops = sum(counts.values()) * (forward + columns * (both - forward))
@@ -112,10 +111,10 @@ def scores(task, trained, kind="ggn", path="auto", score="tis"):
 
 def forget_gradient(task, state):
     """The gradient of the mean loss over the forget data, which every target sends, and its cost."""
-    begin = time.perf_counter()
+    begin = clock(task)
     indices = task.indices("forget")
     gradient = mean_gradient(task.load(state), task.batches(indices), len(indices))
-    seconds = time.perf_counter() - begin
+    seconds = clock(task) - begin
     sent = BYTES * task.parameters * len(task.targets)
     return gradient, Cost(sent, len(indices) * task.flops[1], seconds)
 
@@ -150,12 +149,12 @@ def put_back(trained, masks, reset):
 def reset_round(task, trained, gamma, reset, curvature, path, score="tis", draw=None):
     """The reset as a `Round` whose mask holds the reset entries; `draw`: entries at random, equally many a tensor."""
     found, cost = scores(task, trained, curvature, path, score)
-    begin = time.perf_counter()
+    begin = clock(task)
     masks = select(found, gamma)
     if draw is not None:
         masks = random_like(masks, task.rng("random-reset", draw))
     state = put_back(trained, masks, reset)
-    cost += Cost(seconds=time.perf_counter() - begin)
+    cost += Cost(seconds=clock(task) - begin)
     return Round(state, cost, masks)
 
 

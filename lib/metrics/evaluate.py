@@ -10,11 +10,13 @@ from . import uses
 
 
 @torch.no_grad()
-def predict(task, state, indices=None, images=None, batch=512, triggered=False):
+def predict(task, state, indices=None, images=None, batch=None, triggered=False):
     """Logits `[n, classes]` of `task.x[indices]`, or of raw `images`, in eval mode without augmentation.
 
-    triggered: put the backdoor trigger into all the `images`.
+    batch: how many at once, None as many as suit the net (`task.at_once`); triggered: put the backdoor trigger into
+    all the `images`.
     """
+    batch = batch or task.at_once
     net = task.load(state)
     if indices is None:
         inputs = (task.inputs(x, marked=torch.ones(len(x), dtype=torch.bool) if triggered else None)

@@ -62,7 +62,12 @@ def history_bytes(task):
     s, size = task.settings, {"float16": 2, "float32": 4, "float64": 8}[task.settings["history_dtype"]]
     stored = 1 if s["history"] == "last" else s["rounds"]
     models_kept = stored * task.parameters * (torch.finfo(task.dtype).bits // 8) * (s["history"] == "all")
-    return stored * len(kept_clients(task)) * task.parameters * size + models_kept
+    return stored * clients_a_round(task) * task.parameters * size + models_kept
+
+
+def clients_a_round(task):
+    """How many updates a round leaves at most: of those that are kept, no more than take part."""
+    return min(len(kept_clients(task)), len(task.participants("full", "train", task.settings["rounds"])))
 
 
 def refuse_large_history(task):
@@ -110,8 +115,8 @@ def _train(task, slot):
         yield from recover(task, begin, wanted)
 
     def each(r, before, now):
-        if now.updates and (s["history"] != "last" or r == s["rounds"]):
-            _write_history(task, slot, r, before.state, now.updates, past)
+        if r and s["history"] != "none" and (s["history"] != "last" or r == s["rounds"]):
+            _write_history(task, slot, r, before.state, now.updates or {}, past)
 
     bar = progress(s["rounds"], f"{task.name}, seed {task.seed}: training")
     curve, now, lost = follow(task, slot, start, lambda now: recover(task, now, wanted), count=s["rounds"], every=s["every"],
@@ -134,7 +139,7 @@ def _write_history(task, slot, r, before, updates, past):
     if s["history"] != "last":
         for client, update in updates.items():
             slot.write(f"update_{r:05d}_{client}", stored(update))
-    jobs = task.jobs("full", r)
+    jobs = task.participants("full", "train", r)
     samples = sum(len(j.indices) for j in jobs)
     past["history"].append(r)
     past["weights"][str(r)] = {j.client: len(j.indices) / samples for j in jobs}

@@ -1,7 +1,6 @@
 """Sweeps over gamma, the share of the score that a reset removes: one curvature, one store entry, many points."""
 import itertools
 import math
-import time
 from functools import partial
 from types import SimpleNamespace
 
@@ -11,7 +10,7 @@ from scipy.stats import spearmanr
 
 from ..fl.finite import finite
 from ..fl.history import to_device
-from ..fl.rounds import Cost, fedavg
+from ..fl.rounds import Cost, clock, fedavg
 from ..methods import defaults, find, unlearn
 from ..methods.curvature import select, tis
 from ..metrics.tis import at_level, best, headline, measure_all, relative
@@ -112,10 +111,10 @@ def anatomy(task, store, gamma=30.0, top=0.05):
 def _anatomy(task, trained, kinds, gamma, top):
     """`{metric: value}` for each kind of curvature, of which the first is what the others are held against."""
     scores = [tis(h["forget"], h["all"]) for h, _ in (trained.curvature(task, kind) for kind in kinds)]
-    begin = time.perf_counter()
+    begin = clock(task)
     masks = select(scores[0], gamma)
     values = [{"top_ratio": concentration(score, top)} for score in scores]
-    values[0]["latency_seconds"] = time.perf_counter() - begin
+    values[0]["latency_seconds"] = clock(task) - begin
     for score, found in zip(scores[1:], values[1:]):
         found["rank_correlation"] = rank_agreement(*(torch.cat([v.flatten() for v in one.values()])
                                                      for one in (scores[0], score)))

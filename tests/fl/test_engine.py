@@ -10,8 +10,7 @@ from lib.errors import Bad
 from lib.fl import engine as e
 from lib.fl.messages import answered, order_bytes, packed, reply_of, unpacked
 
-SETTINGS = {"partition": "dirichlet", "beta": 1.0, "min_size": 8, "val_share": 0.1, "history": "all", "rounds": 2,
-            "history_dtype": "float64"}
+SETTINGS = {"partition": "dirichlet", "beta": 1.0, "min_size": 8, "val_share": 0.1, "history": "all", "rounds": 2}
 FEDERATED = {"Retrain": {}, "FT": {}, "NoT": {}, "FedEraser": {"recovery": True}, "FUKD": {"lr": 0.01, "epochs": 1},
              "PGD": {"iterations": 2, "updates": 2}, "MoDE": {"rounds": 2, "degrade": 1},
              "FCU": {"iterations": 4, "interval": 2}, "TIS-Reset": {}, "TIS-Reset+TRIM": {"curvature": "ggn_mc"}}

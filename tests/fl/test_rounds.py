@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 import lib
 from lib.errors import Bad
-from lib.fl.rounds import Worker, learning_rate
+from lib.fl.rounds import Worker, clock, default_loss, learning_rate, worker
 from lib.fl.task import Client
 
 
@@ -270,3 +270,68 @@ def test_a_client_without_data_trains_nothing(task):
         job = lib.Job(0, torch.empty(0, dtype=torch.long), steps=steps)
         seen, state = Worker(task, task.recipe).train(task.init("a"), job, task.rng("a"), 0.1)
         assert seen == 0 and same(state, task.init("a"))
+
+
+class Recording:
+    """A stand-in for a CUDA graph of the default step: it knows each tensor by where it was when it was recorded."""
+
+    def __init__(self, work, x, y):
+        work.gradient_step(x, y, default_loss)      # the warm-up, which makes the momentum
+        self.work, self.x, self.y, self.replays = work, x, y, 0
+        self.momenta = [work.opt.state[p]["momentum_buffer"] for p in work.parameters]
+
+    @torch.no_grad()
+    def replay(self):
+        self.replays += 1
+        group, parameters = self.work.opt.param_groups[0], self.work.parameters
+        with torch.enable_grad():
+            gradients = torch.autograd.grad(cross_entropy(self.work.model(self.x), self.y), parameters)
+        for p, momentum, gradient in zip(parameters, self.momenta, gradients):
+            momentum.mul_(group["momentum"]).add_(gradient + group["weight_decay"] * p)
+            p.sub_(group["lr"] * momentum)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_recorded_step_is_the_eager_one_over_rounds_and_ragged_tails_stay_eager(monkeypatch, keep):
+    settings = dict(clients=1 if keep else 3, keep_optimizer=keep, momentum=0.9, batch_size=24)
+    eager = [now.state for now in rounds(tiny(**settings), 4)]
+    monkeypatch.setattr(Worker, "can_capture", lambda self: True)
+    monkeypatch.setattr(Worker, "recorded", lambda work, x, y: Recording(work, x, y))
+    task = tiny(**settings)
+    recorded = [now.state for now in rounds(task, 4)]
+    for a, b in zip(eager, recorded):
+        assert all(torch.allclose(a[k], b[k], rtol=0, atol=1e-10) for k in a)
+    [(shape, (graph, _, _))] = worker(task, task.recipe).graphs.items()
+    full = sum(len(job.indices) // 24 for job in task.jobs("full"))
+    assert shape[0] == 24 and graph.replays == 4 * full
+
+
+def test_what_is_drawn_for_an_epoch_moves_to_the_device_once(monkeypatch):
+    task = tiny(size=12, input_size=8, flip=True)
+    moves = []
+    monkeypatch.setattr("lib.fl.rounds.moved", lambda drawn, device: moves.append(drawn.shape) or drawn)
+    batches = list(Worker(task, task.recipe).epoch(task.x[:64], task.y[:64], task.rng("a")))
+    assert len(batches) == 4 and len(moves) == 3     # the order, the flips, the places of the crops
+
+
+def test_a_clock_waits_for_the_device(monkeypatch):
+    waited = []
+    monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
+    task = tiny()
+    assert clock(task) > 0 and not waited
+    gpu = replace(task, device=torch.device("cuda"))
+    assert clock(gpu) > 0 and waited == [gpu.device]
+
+
+def test_each_task_computes_at_its_own_precision_and_the_key_says_so():
+    before = torch.get_float32_matmul_precision()
+    try:
+        high, highest = tiny(matmul="high"), tiny()
+        for task in (high, highest, high):
+            task.load(task.init("a"))
+            assert torch.get_float32_matmul_precision() == task.settings["matmul"]
+            rounds(highest, 1)
+            assert torch.get_float32_matmul_precision() == "highest"
+        assert high.fingerprint("full") != highest.fingerprint("full")
+    finally:
+        torch.set_float32_matmul_precision(before)

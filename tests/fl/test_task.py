@@ -118,3 +118,31 @@ def test_features_are_the_input_of_the_head(task):
     net = task.load(task.init("a"))
     logits, z = lib.features(net, task.inputs(task.x[:4]))
     assert torch.allclose(net[-1](z), logits)
+
+
+@pytest.mark.parametrize("net, wanted", [(dict(model="small_cnn", width=4), 512),      # 64 numbers
+                                         (dict(model="small_cnn", width=32, size=32), 256),      # 8,192
+                                         (dict(model="cnn", width=32, size=32), 64),             # 32,768
+                                         (dict(model="cnn", width=64, size=96), 32)])            # 589,824
+def test_as_many_images_are_evaluated_at_once_as_stay_in_the_cache(net, wanted):
+    task = tiny(**net, n_train=20, n_test=10)
+    assert task.at_once == wanted
+
+
+def test_logits_do_not_depend_on_how_many_are_evaluated_at_once():
+    task = tiny(model="cnn", width=4, size=16, dtype="float32")
+    state = task.init("a")
+    few, many = (lib.predict(task, state, images=task.x_test, batch=batch) for batch in (64, 512))
+    assert torch.equal(few, many) and torch.equal(many, lib.predict(task, state, images=task.x_test))
+
+
+def test_images_and_net_have_the_layout_of_the_net():
+    vit = tiny(model="small_vit", patch=4, dim=8, depth=1, heads=2, channels=3)
+    cnn = tiny(channels=3)
+    assert cnn.inputs(cnn.x[:2]).is_contiguous(memory_format=torch.channels_last)
+    assert vit.inputs(vit.x[:2]).is_contiguous() and vit.model.conv_proj.weight.is_contiguous()
+
+
+def test_a_layout_that_there_is_not_is_refused():
+    with pytest.raises(lib.Bad, match="layout 'rows' is not known"):
+        lib.model("mine", layout="rows")
