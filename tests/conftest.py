@@ -12,6 +12,9 @@ TINY = dict(dataset="digits", n_train=200, n_test=200, clients=4, model="small_c
             local_epochs=1, rounds=3, unlearn_rounds=3, every=1, dtype="float64", mia_draws=2, device="cpu")
 
 
+ALONE = dict(clients=1, forget="share", forget_share=0.1)     # one client cannot ask to be forgotten as a whole
+
+
 def tiny(seed=0, **changes):
     return lib.make_task({**TINY, **changes}, seed)
 

@@ -5,7 +5,7 @@ from itertools import islice
 
 import pytest
 import torch
-from conftest import same, tiny
+from conftest import ALONE, same, tiny
 
 import lib
 from lib.fl.task import Client
@@ -88,7 +88,7 @@ def test_a_participation_that_cannot_be_is_refused(wrong):
 
 
 def test_ten_thousand_clients_take_the_memory_of_the_hundred_that_train():
-    base = tiny(clients=1, batch_size=2)
+    base = tiny(**ALONE, batch_size=2)
     clients = tuple(Client(torch.tensor([k % 200, (k + 1) % 200]), NOTHING, NOTHING) for k in range(10_000))
     task = replace(base, clients=clients, settings=base.settings | {"clients": 10_000, "participation": 100})
     trained_on = set()

@@ -4,7 +4,7 @@ from itertools import islice
 
 import pytest
 import torch
-from conftest import same, tiny
+from conftest import ALONE, same, tiny
 from torch import nn
 from torch.nn.functional import cross_entropy
 
@@ -62,9 +62,9 @@ def test_resuming_is_exact(task):
 
 
 def test_resuming_is_exact_with_a_kept_optimiser():
-    task = tiny(clients=1, keep_optimizer=True)
+    task = tiny(**ALONE, keep_optimizer=True)
     whole, part = rounds(task, 4), rounds(task, 2)
-    rest = rounds(tiny(clients=1, keep_optimizer=True), 2, state=part[-1].state, start=2, extra=part[-1].extra)
+    rest = rounds(tiny(**ALONE, keep_optimizer=True), 2, state=part[-1].state, start=2, extra=part[-1].extra)
     assert same(whole[-1].state, rest[-1].state)
     forgotten = rounds(task, 2, state=part[-1].state, start=2)
     assert not same(whole[-1].state, forgotten[-1].state)
@@ -72,7 +72,7 @@ def test_resuming_is_exact_with_a_kept_optimiser():
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_one_client_is_plain_training(optimizer):
-    task = tiny(clients=1, keep_optimizer=True, optimizer=optimizer, lr=0.01)
+    task = tiny(**ALONE, keep_optimizer=True, optimizer=optimizer, lr=0.01)
     net, r = task.build().train(), task.recipe
     net.load_state_dict(task.init("train"))
     opt = torch.optim.SGD(net.parameters(), r.lr, r.momentum, weight_decay=r.weight_decay) if optimizer == "sgd" \
@@ -164,7 +164,7 @@ def test_bytes_and_flops_are_linear_and_free_for_the_server(task):
 
 
 def test_flops_of_a_linear_layer_by_hand():
-    forward, both = lib.make_task(dict(dataset="digits", n_train=50, clients=1, model="tis_cnn", width=2), 0).flops
+    forward, both = lib.make_task(dict(dataset="digits", n_train=50, model="tis_cnn", width=2, **ALONE), 0).flops
     conv1, conv2 = 2 * 8 * 8 * 2 * 25, 2 * 4 * 4 * 4 * 2 * 25
     dense = 2 * (16 * 512 + 512 * 10)
     assert forward == conv1 + conv2 + dense
@@ -194,7 +194,7 @@ def test_only_one_client_keeps_its_optimiser():
 
 
 def test_clip_bounds_the_step():
-    task = tiny(clients=1, clip=1e-3, momentum=0.0, weight_decay=0.0, lr=1.0, keep_optimizer=True)
+    task = tiny(**ALONE, clip=1e-3, momentum=0.0, weight_decay=0.0, lr=1.0, keep_optimizer=True)
     start = task.init("train")
     end = rounds(task, 1, state=start, jobs=[task.jobs("full")[0]._replace(steps=1)])[0].state
     assert sum(((end[k] - start[k]) ** 2).sum() for k in start).sqrt() == pytest.approx(1e-3, rel=1e-6)
@@ -293,7 +293,7 @@ class Recording:
 
 @pytest.mark.parametrize("keep", [True, False])
 def test_a_recorded_step_is_the_eager_one_over_rounds_and_ragged_tails_stay_eager(monkeypatch, keep):
-    settings = dict(clients=1 if keep else 3, keep_optimizer=keep, momentum=0.9, batch_size=24)
+    settings = dict(**(ALONE if keep else {"clients": 3}), keep_optimizer=keep, momentum=0.9, batch_size=24)
     eager = [now.state for now in rounds(tiny(**settings), 4)]
     monkeypatch.setattr(Worker, "can_capture", lambda self: True)
     monkeypatch.setattr(Worker, "recorded", lambda work, x, y: Recording(work, x, y))
