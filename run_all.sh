@@ -45,18 +45,20 @@ end_group() {               # ten seconds to put things away
 } 2>/dev/null
 trap 'stop 130' INT; trap 'stop 143' TERM; trap 'stop 129' HUP
 
+pipe=$(mktemp -d)
+mkfifo "$pipe/alive"
+exec 4<>"$pipe/alive" 5<"$pipe/alive"   # only this script can write to it: who reads from it hears when it has died
+rm -r "$pipe"
+
 run() {
     local status=0
-    set -m; guarded "$@" </dev/null 3>&- & group=$!; set +m
+    set -m; guarded "$@" </dev/null 3>&- 4>&- & group=$!; set +m
     { wait "$group" || status=$?; kill -KILL -- "-$group" || true; } 2>/dev/null
     group=''
     return "$status"
 }
-guarded() { leash & "$@"; }
-leash() {                   # ends the group when this script has been killed
-    while kill -0 $$ 2>/dev/null; do sleep 0.5; done
-    kill -TERM 0
-}
+guarded() { leash & "$@" 5<&-; }
+leash() { read -r <&5 || kill -TERM 0; }    # ends the group when this script has been killed
 
 profile=quick only='' jobs='' dry='' test='' publish=''
 while [ $# -gt 0 ]; do
@@ -107,7 +109,8 @@ fi
 new_enough "$PY" || fail "$PY is not a Python of version 3.11 or newer"
 lock() {                    # an open file, at most so many seconds; 1: another holds it
     "$PY" - "$@" <<'PYTHON'
-import fcntl, sys, time
+import fcntl, signal, sys, time
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 file, seconds = map(int, sys.argv[1:])
 end = time.monotonic() + seconds
 while True:

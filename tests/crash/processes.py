@@ -6,9 +6,11 @@ import time
 import uuid
 
 import psutil
+import pytest
 from toy import ROOT
 
 TURNS = int(os.environ.get("CRASH_TURNS", "5"))     # by hand: CRASH_TURNS=100 pytest tests/crash
+by_hand = pytest.mark.skipif("CRASH_TURNS" not in os.environ, reason="takes long; by hand: CRASH_TURNS=100")
 
 
 class Started:
