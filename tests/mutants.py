@@ -5,8 +5,9 @@
 
 Works in a temporary copy of the tree. First each test file runs once, to learn which function is reached by which test
 and how long each test takes (kept in a file, until the code or the test file changes). Then for each mutant the tests
-that reach its function run, the quickest first, up to the first that fails. Torch, pandas and pytest are imported once;
-each run is a fork of that process. Tests that work in other processes or of rooms that are not changed are left out.
+that reach its function run, the nearest and quickest first, up to the first that fails. Torch, pandas and pytest are
+imported once; each run is a fork of that process. Tests that work in other processes, or of rooms that are not changed,
+are left out. The numbers of what only draws are left alone.
 """
 import argparse
 import ast
@@ -34,6 +35,7 @@ DRAWN = ("ablations", "backdoor", "figures", "pictures", "style", "theory")  # o
 LEFT_OUT = ("tests/workflow", "tests/crash", "tests/theory", "tests/test_determinism.py", "tests/test_house.py")
 IMPORT = 0          # the "function" of what runs when a module is imported
 BUDGET = 20         # seconds of tests a mutant gets, by the times without it
+FIRST = 12          # tests of a first try: of one or two files, so that most mutants die soon
 REPEATS = 4         # a mutant that takes so many times longer, and PATIENCE seconds more, is stopped
 PATIENCE = 30
 
@@ -197,6 +199,7 @@ def warm():
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"     # a mutant has the time and the size of the original
     os.environ["MPLBACKEND"] = "agg"
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     sys.dont_write_bytecode = True
     for name in ("pytest", "torch", "torchvision", "backpack", "pandas", "sklearn.linear_model", "sklearn.datasets",
                  "scipy.stats", "scipy.optimize", "matplotlib.pyplot", "seaborn", "PIL.Image", "safetensors.torch",
@@ -232,7 +235,7 @@ def in_child(tree, ids, plugin):
         sys.path[:] = [str(tree), *(p for p in sys.path if Path(p or ".").resolve() not in (ROOT, ROOT / "tests"))]
         os.environ["PYTHONPATH"] = str(tree)
         import pytest
-        status = int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--tb=short", *ids],
+        status = int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "--tb=no", *ids],
                                  plugins=[plugin] if plugin else []))
         if Path(sys.modules["lib"].__file__).parent.parent != tree:
             status = 99
@@ -325,33 +328,41 @@ def digest(paths):
 
 
 def tests_for(mutant, tests):
-    """The tests that reach a mutant's function, the quickest first, as many as the budget allows."""
+    """The tests that reach a mutant's function, `[(seconds, test)]`, as many as the budget allows: those of the
+    module's own test file first, then those of its folder, the quickest first."""
+    module = Path(mutant.path)
+    own, folder = f"tests/{module.parent.name}/test_{module.stem}.py", f"tests/{module.parent.name}/"
     reaching = []
     for test, (seconds, functions) in tests.items():
         of_module = any(f.startswith(f"{mutant.path}:") for f in functions)
         if of_module if mutant.function == IMPORT else f"{mutant.path}:{mutant.function}" in functions:
-            reaching.append((seconds, test))
+            far = 0 if test.startswith(own) else 1 if test.startswith(folder) else 2
+            reaching.append((far, seconds, test))
     some, total = [], 0
-    for seconds, test in sorted(reaching):
-        if some and total + seconds > BUDGET:
-            break
-        some.append(test)
+    for _, seconds, test in sorted(reaching):
         total += seconds
-    return some, total
+        if some and total > BUDGET:
+            break
+        some.append((seconds, test))
+    return some
 
 
 # ---------------------------------------------------------------- the whole
 
 def tried(mutant, tree, tests):
     """`(what became of the mutant, seconds)`: killed, timeout, survived, or unreached where no test comes there."""
-    some, seconds = tests_for(mutant, tests)
+    some = tests_for(mutant, tests)
     if not some:
         return "unreached", 0
     begin, file = time.monotonic(), tree / mutant.path
     original = file.read_bytes()
     file.write_bytes(mutant.planted(original))
     try:
-        result = forked(tree, some, REPEATS * seconds + PATIENCE)
+        for part in (some[:FIRST], some[FIRST:]):
+            limit = REPEATS * sum(seconds for seconds, _ in part) + PATIENCE
+            result = forked(tree, [test for _, test in part], limit) if part else "passed"
+            if result != "passed":
+                break
     finally:
         file.write_bytes(original)
     return {"failed": "killed", "time": "timeout", "passed": "survived"}[result], time.monotonic() - begin
