@@ -34,7 +34,6 @@ ROOMS = ("fl", "methods", "metrics", "runs", "report")
 DRAWN = ("ablations", "backdoor", "figures", "pictures", "style", "theory")  # of report: their numbers are only looks
 LEFT_OUT = ("tests/workflow", "tests/crash", "tests/theory", "tests/test_determinism.py", "tests/test_house.py")
 IMPORT = 0          # the "function" of what runs when a module is imported
-BUDGET = 20         # seconds of tests a mutant gets, by the times without it
 FIRST = 12          # tests of a first try: of one or two files, so that most mutants die soon
 REPEATS = 4         # a mutant that takes so many times longer, and PATIENCE seconds more, is stopped
 PATIENCE = 30
@@ -327,9 +326,9 @@ def digest(paths):
     return hashlib.sha256(b"".join(p.read_bytes() for p in sorted(paths) if p.exists())).hexdigest()[:16]
 
 
-def tests_for(mutant, tests):
-    """The tests that reach a mutant's function, `[(seconds, test)]`, as many as the budget allows: those of the
-    module's own test file first, then those of its folder, the quickest first."""
+def tests_for(mutant, tests, budget):
+    """The tests that reach a mutant's function, `[(seconds, test)]`, as many as the budget in seconds allows: those of
+    the module's own test file first, then those of its folder, the quickest first."""
     module = Path(mutant.path)
     own, folder = f"tests/{module.parent.name}/test_{module.stem}.py", f"tests/{module.parent.name}/"
     reaching = []
@@ -341,7 +340,7 @@ def tests_for(mutant, tests):
     some, total = [], 0
     for _, seconds, test in sorted(reaching):
         total += seconds
-        if some and total > BUDGET:
+        if some and total > budget:
             break
         some.append((seconds, test))
     return some
@@ -349,9 +348,9 @@ def tests_for(mutant, tests):
 
 # ---------------------------------------------------------------- the whole
 
-def tried(mutant, tree, tests):
+def tried(mutant, tree, tests, budget):
     """`(what became of the mutant, seconds)`: killed, timeout, survived, or unreached where no test comes there."""
-    some = tests_for(mutant, tests)
+    some = tests_for(mutant, tests, budget)
     if not some:
         return "unreached", 0
     begin, file = time.monotonic(), tree / mutant.path
@@ -374,6 +373,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="*", help="modules or folders, such as lib/fl/rounds.py")
     parser.add_argument("--jobs", type=int, default=1, help="mutants at a time, each in a copy of its own")
+    parser.add_argument("--budget", type=float, default=120, help="seconds of tests for one mutant (by their own time)")
     parser.add_argument("--map", type=Path, default=Path(tempfile.gettempdir()) / "mutants_map.json",
                         help="file that keeps which test reaches what")
     options = parser.parse_args()
@@ -390,7 +390,7 @@ def main():
         def one(mutant):
             tree = trees.get()
             try:
-                return mutant, *tried(mutant, tree, tests)
+                return mutant, *tried(mutant, tree, tests, options.budget)
             finally:
                 trees.put(tree)
 

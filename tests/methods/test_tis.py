@@ -286,6 +286,10 @@ def test_nta_and_nfs():
     assert np.isnan(nothing["nfs_mia_balanced"])  # 0.2 points apart
     half = tis_metrics.relative({**original, "target_acc": 40.0}, original, retrain)
     assert half["nfs_target"] == 0.5
+    rest = tis_metrics.relative({**original, "rest_acc": 45.0}, original, {**retrain, "rest_acc": 90.0})
+    assert rest["nta_rest"] == 0.5 and "nta_rest" not in half
+    edge = tis_metrics.relative({**original, "mia": 50.25}, {**original, "mia": 50.5}, retrain)
+    assert edge["nfs_mia_balanced"] == 0.5      # just far enough apart
 
 
 @pytest.mark.parametrize("changes,classes,score", [
