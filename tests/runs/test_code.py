@@ -83,6 +83,8 @@ KINDS = {
     "under a cache": ("from functools import cache\n@cache\ndef f(v): return v * 1", "* 1", "* 2"),
     "a decorator of one's own": ("def d(g):\n    def h(v): return g(v) + 1\n    return h\n@d\ndef f(v): return v",
                                  "+ 1", "+ 2"),
+    "a decorator that wraps": ("import functools\ndef d(g):\n    @functools.wraps(g)\n    def h(v): return g(v) + 1\n"
+                               "    return h\n@d\ndef f(v): return v", "+ 1", "+ 2"),
     "what is decorated": ("def d(g):\n    def h(v): return g(v)\n    return h\n@d\ndef f(v): return v + 1", "+ 1", "+ 2"),
     "a decorator's argument": ("K = 1\ndef d(k):\n    def e(g): g.k = k; return g\n    return e\n@d(K)\n"
                                "def f(v): return f.k", "K = 1", "K = 2"),
