@@ -38,7 +38,7 @@ COMMON = f"""
 """
 NETS = {"small_cnn": "width: 8", "resnet18": "width: 8\n      size: 16\n      channels: 3"}
 WITH_NET = "    {net}:{common}      model: {net}\n      {own}\n      threads: {threads}\n"
-CODE = ("code", "method_code")      # the parts of a key that are hashes of code
+HASHES = ("code", "method_code", "data")        # the parts of a key that are hashes of code and of images
 
 
 class Case(NamedTuple):
@@ -52,6 +52,7 @@ class Case(NamedTuple):
 
 
 BASE = Case("the first run: `lib` as a script, 1 thread, `PYTHONHASHSEED=0`, `LC_ALL=C.UTF-8`, `TZ=UTC`")
+TWO = {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}
 CASES = [
     Case("the same again"),
     Case("`PYTHONHASHSEED=1`", env={"PYTHONHASHSEED": "1"}),
@@ -64,7 +65,7 @@ CASES = [
     Case("a kernel (`python -m workflow.execute`)", "kernel"),
     Case("`./run_all.sh -j 1`", "-j 1"),
     Case("`./run_all.sh -j 2`", "-j 2"),
-    Case("`threads: 2`", threads=2, env={"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}),
+    Case("`threads: 2`", threads=2, env=TWO),
 ]
 
 
@@ -109,16 +110,23 @@ def ran(case, folder, **of_profile):
 
 
 def left(runs):
-    """`(entries, CSV)`: `{what a result is, but for its code: (key, curve, files of states)}` of a store, and the bytes
-    of the CSV or None."""
+    """`(entries, CSV)`: `{what a result is, but for its hashes: (key, curve, files of states)}` of a store, and the
+    bytes of the CSV or None."""
     found = {}
     for path in sorted(runs.glob("store/*/*/record.json")):
         body = json.loads(path.read_text(encoding="utf-8"))["body"]
-        what = json.dumps({k: v for k, v in body["key"].items() if k not in CODE}, sort_keys=True)
+        what = json.dumps(without_hashes(body["key"]), sort_keys=True)
         curve = [{k: v for k, v in point.items() if k != "seconds"} for point in body["record"].get("curve", [])]
         found[what] = path.parent.name, curve, sorted(path.parent.glob("*.safetensors"))
     table = runs / "results/02.csv"
     return found, table.read_bytes() if table.exists() else None
+
+
+def without_hashes(key):
+    """A key, and the task in it, without the hashes of code and data."""
+    if not isinstance(key, dict):
+        return key
+    return {name: without_hashes(value) for name, value in key.items() if name not in HASHES}
 
 
 def compared(base, other):
@@ -128,10 +136,24 @@ def compared(base, other):
     if not first.keys() <= second.keys():
         missing = len(first.keys() - second.keys())
         return f"{missing} of {len(first)} results are others", "", "", ""
-    pairs = [(first[what], second[what]) for what in first]
-    other_keys = sum(a[0] != b[0] for a, b in pairs)
-    keys = f"{other_keys} of {len(pairs)} differ" if other_keys else "same"
-    return keys, states(pairs), curves(pairs), tables(table, other_table)
+    pairs = {}
+    for what in sorted(first):
+        pairs.setdefault(json.loads(what)["task"]["model"], []).append((first[what], second[what]))
+    return (*(by_net(pairs, words) for words in (names, states, curves)), tables(table, other_table))
+
+
+def by_net(pairs, words):
+    """`same` where that is so for all nets, else the words for each; pairs: `{net: [(result, other result)]}`."""
+    found = {net: words(some) for net, some in pairs.items()}
+    if set(found.values()) == {"same"}:
+        return "same"
+    return "; ".join(f"{net}: {text}" for net, text in found.items())
+
+
+def names(pairs):
+    """Whether all results stand under the same names."""
+    other = sum(a[0] != b[0] for a, b in pairs)
+    return f"{other} of {len(pairs)} differ" if other else "same"
 
 
 def states(pairs):

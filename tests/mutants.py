@@ -5,8 +5,9 @@
 
 Works in a temporary copy of the tree. First each test file runs once, to learn which function is reached by which test
 and how long each test takes (kept in a file, until the code or the test file changes). Then for each mutant the tests
-that reach its function run, the quickest first, up to the first that fails. Torch, pandas and pytest are imported once;
-each run is a fork of that process. Tests that work in other processes or of rooms that are not changed are left out.
+that reach its function run, the nearest and quickest first, up to the first that fails. Torch, pandas and pytest are
+imported once; each run is a fork of that process. Tests that work in other processes, or of rooms that are not changed,
+are left out. The numbers of what only draws are left alone.
 """
 import argparse
 import ast
@@ -33,7 +34,7 @@ ROOMS = ("fl", "methods", "metrics", "runs", "report")
 DRAWN = ("ablations", "backdoor", "figures", "pictures", "style", "theory")  # of report: their numbers are only looks
 LEFT_OUT = ("tests/workflow", "tests/crash", "tests/theory", "tests/test_determinism.py", "tests/test_house.py")
 IMPORT = 0          # the "function" of what runs when a module is imported
-BUDGET = 20         # seconds of tests a mutant gets, by the times without it
+FIRST = 12          # tests of a first try: of one or two files, so that most mutants die soon
 REPEATS = 4         # a mutant that takes so many times longer, and PATIENCE seconds more, is stopped
 PATIENCE = 30
 
@@ -197,6 +198,7 @@ def warm():
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"     # a mutant has the time and the size of the original
     os.environ["MPLBACKEND"] = "agg"
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     sys.dont_write_bytecode = True
     for name in ("pytest", "torch", "torchvision", "backpack", "pandas", "sklearn.linear_model", "sklearn.datasets",
                  "scipy.stats", "scipy.optimize", "matplotlib.pyplot", "seaborn", "PIL.Image", "safetensors.torch",
@@ -232,7 +234,7 @@ def in_child(tree, ids, plugin):
         sys.path[:] = [str(tree), *(p for p in sys.path if Path(p or ".").resolve() not in (ROOT, ROOT / "tests"))]
         os.environ["PYTHONPATH"] = str(tree)
         import pytest
-        status = int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--tb=short", *ids],
+        status = int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "--tb=no", *ids],
                                  plugins=[plugin] if plugin else []))
         if Path(sys.modules["lib"].__file__).parent.parent != tree:
             status = 99
@@ -324,34 +326,42 @@ def digest(paths):
     return hashlib.sha256(b"".join(p.read_bytes() for p in sorted(paths) if p.exists())).hexdigest()[:16]
 
 
-def tests_for(mutant, tests):
-    """The tests that reach a mutant's function, the quickest first, as many as the budget allows."""
+def tests_for(mutant, tests, budget):
+    """The tests that reach a mutant's function, `[(seconds, test)]`, as many as the budget in seconds allows: those of
+    the module's own test file first, then those of its folder, the quickest first."""
+    module = Path(mutant.path)
+    own, folder = f"tests/{module.parent.name}/test_{module.stem}.py", f"tests/{module.parent.name}/"
     reaching = []
     for test, (seconds, functions) in tests.items():
         of_module = any(f.startswith(f"{mutant.path}:") for f in functions)
         if of_module if mutant.function == IMPORT else f"{mutant.path}:{mutant.function}" in functions:
-            reaching.append((seconds, test))
+            far = 0 if test.startswith(own) else 1 if test.startswith(folder) else 2
+            reaching.append((far, seconds, test))
     some, total = [], 0
-    for seconds, test in sorted(reaching):
-        if some and total + seconds > BUDGET:
-            break
-        some.append(test)
+    for _, seconds, test in sorted(reaching):
         total += seconds
-    return some, total
+        if some and total > budget:
+            break
+        some.append((seconds, test))
+    return some
 
 
 # ---------------------------------------------------------------- the whole
 
-def tried(mutant, tree, tests):
+def tried(mutant, tree, tests, budget):
     """`(what became of the mutant, seconds)`: killed, timeout, survived, or unreached where no test comes there."""
-    some, seconds = tests_for(mutant, tests)
+    some = tests_for(mutant, tests, budget)
     if not some:
         return "unreached", 0
     begin, file = time.monotonic(), tree / mutant.path
     original = file.read_bytes()
     file.write_bytes(mutant.planted(original))
     try:
-        result = forked(tree, some, REPEATS * seconds + PATIENCE)
+        for part in (some[:FIRST], some[FIRST:]):
+            limit = REPEATS * sum(seconds for seconds, _ in part) + PATIENCE
+            result = forked(tree, [test for _, test in part], limit) if part else "passed"
+            if result != "passed":
+                break
     finally:
         file.write_bytes(original)
     return {"failed": "killed", "time": "timeout", "passed": "survived"}[result], time.monotonic() - begin
@@ -363,6 +373,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="*", help="modules or folders, such as lib/fl/rounds.py")
     parser.add_argument("--jobs", type=int, default=1, help="mutants at a time, each in a copy of its own")
+    parser.add_argument("--budget", type=float, default=120, help="seconds of tests for one mutant (by their own time)")
     parser.add_argument("--map", type=Path, default=Path(tempfile.gettempdir()) / "mutants_map.json",
                         help="file that keeps which test reaches what")
     options = parser.parse_args()
@@ -379,7 +390,7 @@ def main():
         def one(mutant):
             tree = trees.get()
             try:
-                return mutant, *tried(mutant, tree, tests)
+                return mutant, *tried(mutant, tree, tests, options.budget)
             finally:
                 trees.put(tree)
 

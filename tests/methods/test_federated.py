@@ -238,6 +238,16 @@ def test_a_killed_replay_goes_on(made, store, monkeypatch):
     assert [c["round"] for c in again["curve"]] == [c["round"] for c in whole["curve"]]
 
 
+def test_a_replayed_average_has_the_length_of_the_stored_average(task):
+    trained = by_hand(task)
+    rounds = stream(task, trained, "FedEraser", 9, per="average")
+    for t in (2, 3):
+        mean = lib.average([trained.history.update(t, k) for k in (1, 2, 3)], [1 / 3] * 3)
+        for k in mean:
+            step = rounds[t - 1].state[k] - rounds[t - 2].state[k]
+            assert step.norm().item() == pytest.approx(mean[k].norm().item(), rel=1e-9)
+
+
 # -- FUKD ------------------------------------------------------------------------------------------------------------
 
 def subtracted(task, trained):

@@ -121,6 +121,12 @@ def test_unknown_names_are_one_sentence_with_the_nearest(task, trained):
         lib.method("x", needs=("money",))
 
 
+def test_what_ends_by_itself_and_what_recovers():
+    ends = {"Original", "SSD", "FedEraser", "TIS-Reset", "Random-Reset"}
+    ours = {name for name, f in lib.METHODS.items() if f.__module__.startswith("lib.")}
+    assert {name for name in ours if not lib.METHODS[name].recovery} == ends and len(ours) > 15
+
+
 def test_a_reader_adds_a_method_in_a_cell(task, trained):
     @lib.method("Halve")
     def halve(task, trained, *, by=0.5):

@@ -288,6 +288,10 @@ def test_nta_and_nfs():
     assert np.isnan(nothing["nfs_mia_balanced"])  # 0.2 points apart
     half = tis_metrics.relative({**original, "target_acc": 40.0}, original, retrain)
     assert half["nfs_target"] == 0.5
+    rest = tis_metrics.relative({**original, "rest_acc": 45.0}, original, {**retrain, "rest_acc": 90.0})
+    assert rest["nta_rest"] == 0.5 and "nta_rest" not in half
+    edge = tis_metrics.relative({**original, "mia": 50.25}, {**original, "mia": 50.5}, retrain)
+    assert edge["nfs_mia_balanced"] == 0.5      # just far enough apart
 
 
 @pytest.mark.parametrize("changes,classes,score", [
@@ -316,6 +320,12 @@ def test_the_best_point_and_accuracy_at_a_level_of_forgetting():
     assert tis_metrics.best(points, "nfs_target") is points[1] and points[1]["distance"] == pytest.approx(0.2)
     assert tis_metrics.at_level(points, "nfs_target") == pytest.approx(0.9)
     assert np.isnan(tis_metrics.at_level(points[:2], "nfs_target"))
+    assert tis_metrics.at_level(points[2:], "nfs_target") == 0.8        # the first point has reached it
+    assert tis_metrics.at_level(points, "nfs_target", level=0.8) == 1.0
+    unknown = [{"nta": np.nan, "nfs_target": 1.0}, {"nta": 0.5, "nfs_target": 0.5}]
+    assert tis_metrics.best(unknown, "nfs_target") is unknown[1]
+    with pytest.raises(Bad, match="no points"):
+        tis_metrics.best([], "nfs_target")
 
 
 def test_a_sweep_computes_the_curvature_once_and_the_store_serves_it_again(store):

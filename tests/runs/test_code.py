@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from importlib import import_module
 from itertools import count
 from pathlib import Path
 
@@ -82,6 +83,8 @@ KINDS = {
     "under a cache": ("from functools import cache\n@cache\ndef f(v): return v * 1", "* 1", "* 2"),
     "a decorator of one's own": ("def d(g):\n    def h(v): return g(v) + 1\n    return h\n@d\ndef f(v): return v",
                                  "+ 1", "+ 2"),
+    "a decorator that wraps": ("import functools\ndef d(g):\n    @functools.wraps(g)\n    def h(v): return g(v) + 1\n"
+                               "    return h\n@d\ndef f(v): return v", "+ 1", "+ 2"),
     "what is decorated": ("def d(g):\n    def h(v): return g(v)\n    return h\n@d\ndef f(v): return v + 1", "+ 1", "+ 2"),
     "a decorator's argument": ("K = 1\ndef d(k):\n    def e(g): g.k = k; return g\n    return e\n@d(K)\n"
                                "def f(v): return f.k", "K = 1", "K = 2"),
@@ -145,6 +148,17 @@ def test_the_help_text_of_a_setting_is_in_no_key(monkeypatch):
 def test_what_has_no_exact_value_cannot_be_hashed(text):
     with pytest.raises(Unhashable):
         key(text)
+
+
+def test_a_module_that_is_handed_on_counts_with_all_that_is_in_it(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    keys = []
+    for text in ("X = 1", "X = 2", "X = 1", "X = 1\n__version__ = 'b'"):
+        (tmp_path / "handed_on.py").write_text(text)
+        monkeypatch.delitem(sys.modules, "handed_on", raising=False)
+        keys.append(key("def f(v): return v(m)", m=import_module("handed_on")))
+    assert keys[0] == keys[2] == keys[3] != keys[1]
 
 
 def test_recursion_and_cycles_end():
