@@ -238,6 +238,16 @@ def test_a_killed_replay_goes_on(made, store, monkeypatch):
     assert [c["round"] for c in again["curve"]] == [c["round"] for c in whole["curve"]]
 
 
+@pytest.mark.parametrize("share,epochs", [(0.5, 2), (0.6, 3), (1.0, 4)])
+def test_a_calibration_trains_a_share_of_the_local_epochs(monkeypatch, share, epochs):
+    task, seen = tiny(local_epochs=4), []
+    pretend(monkeypatch, lambda t, k: noise(task, f"fresh {t} {k}"))
+    pretended = fed.one_round
+    monkeypatch.setattr(fed, "one_round", lambda *a, **kw: seen.append(kw["recipe"].local_epochs) or pretended(*a, **kw))
+    stream(task, by_hand(task), "FedEraser", 9, share=share)
+    assert seen == [epochs, epochs]
+
+
 def test_a_replayed_average_has_the_length_of_the_stored_average(task):
     trained = by_hand(task)
     rounds = stream(task, trained, "FedEraser", 9, per="average")
