@@ -1,9 +1,10 @@
-"""Hyper-parameters at small scale: try the candidates of params/search.yaml on a seed of its own, without test data.
+"""Hyper-parameters at small scale: try the candidates of benchmarks/search.yaml on a seed of its own, without test data.
 
 python benchmarks/search.py --profile quick [--only digits_small_cnn] [--methods NoT,FT]
 
 The criterion is the average gap to the same seed's Retrain at the last round, measured on the clients' validation
-splits in place of the test set. A trial that diverged comes behind all others, without a gap. All that was tried goes to results/<profile>/search.csv; the store keeps the runs.
+splits in place of the test set. A trial that diverged comes behind all others, without a gap. All that was tried goes
+to results/<profile>/search.csv; the store keeps the runs.
 """
 import argparse
 import math
@@ -28,24 +29,24 @@ SEED = 100  # never among the seeds that are reported
 METRICS = ("retain_acc", "forget_acc", "test_acc", "mia")
 
 
-def plan(profile, only=None, path=ROOT / "params" / "search.yaml"):
+def plan(profile, only=None, path=ROOT / "benchmarks" / "search.yaml"):
     """`{setting: (flat keys, {method: [arguments]})}` of a profile, checked as any settings are."""
     entries = parsed(path.read_text(encoding="utf-8"), str(path)).get(profile)
     if not entries:
-        raise Bad(f"params/search.yaml: no profile {profile!r}")
+        raise Bad(f"benchmarks/search.yaml: no profile {profile!r}")
     out = {}
     for name, entry in entries.items():
         flat, candidates = entry["settings"], entry["candidates"]
         trials = {method: len(tried) for method, tried in candidates.items()}
         if len(set(trials.values())) != 1:
-            raise Bad(f"params/search.yaml: {profile}.{name}: every method needs as many trials as any other: {trials}")
+            raise Bad(f"benchmarks/search.yaml: {profile}.{name}: every method needs as many trials as any other: {trials}")
         for method, tried in candidates.items():
             check({name: {**flat, "methods": {f"{method}/{i}": hp for i, hp in enumerate(tried)}}},
-                  f"params/search.yaml: {profile}")
+                  f"benchmarks/search.yaml: {profile}")
         if only in (None, name):
             out[name] = flat, candidates
     if not out:
-        raise Bad(f"params/search.yaml: {profile} has no setting {only!r}; there are {', '.join(entries)}")
+        raise Bad(f"benchmarks/search.yaml: {profile} has no setting {only!r}; there are {', '.join(entries)}")
     return out
 
 
@@ -81,7 +82,7 @@ def retrained(task, store, rounds):
     done = lib.run(task, store, "Retrain", count=rounds)
     if done["diverged"] is not None:
         raise Bad(f"{task.name}: Retrain diverged in round {done['diverged']}, so that there is no gap to it; "
-                  "choose a smaller lr in params/search.yaml")
+                  "choose a smaller lr in benchmarks/search.yaml")
     return done["curve"][-1]
 
 

@@ -27,7 +27,7 @@ def clean(profile=None, yes=False):
 
 def known_profiles(other=None):
     """The profiles of params/, loaded, and another one."""
-    names = [path.stem for path in sorted(ROOT.glob("params/*.yaml")) if path.stem != "search"]
+    names = [path.stem for path in sorted(ROOT.glob("params/*.yaml"))]
     if other and other not in names:
         names.append(other)
     return [load(name) for name in names]

@@ -107,7 +107,7 @@ def parameters():
     for registry in registries():
         lines += ["", f"## {registry.kind.capitalize()}s", "", ABOUT[registry.kind]]
         for name, f in sorted(registry.items()):
-            lines += ["", f"### {name}", "", _first_line(f)]
+            lines += ["", f"### {name}", "", _sentence(f)]
             rows = [(argument, described(kind), _default(default)) for argument, (kind, default) in arguments(f).items()]
             lines += ["", *_table(("argument", "type", "default"), rows)] if rows else []
     return "\n".join([*lines, ""])
@@ -121,11 +121,14 @@ def _key(item):
 def _default(value):
     if value is REQUIRED:
         return "required"
-    return {None: "null", True: "true", False: "false"}.get(value, value) if not isinstance(value, (list, dict)) else value
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else value
 
 
-def _first_line(f):
-    return (f.__doc__ or "").strip().split("\n")[0]
+def _sentence(f):
+    """The first paragraph of a docstring, on one line."""
+    return " ".join((f.__doc__ or "").strip().split("\n\n")[0].split())
 
 
 def _table(head, rows):
