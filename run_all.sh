@@ -38,9 +38,9 @@ stop() {                    # one line, however often it is told to
     echo "interrupted; run again to resume" >&3
     exit "$1"
 }
-end_group() {               # ten seconds to put things away
+end_group() {               # five seconds to put things away; snakemake does not always hear
     kill -TERM -- "-$group" || return 0
-    for _ in {1..100}; do kill -0 -- "-$group" || return 0; sleep 0.1; done
+    for _ in {1..50}; do kill -0 -- "-$group" || return 0; sleep 0.1; done
     kill -KILL -- "-$group"
 } 2>/dev/null
 trap 'stop 130' INT; trap 'stop 143' TERM; trap 'stop 129' HUP
@@ -58,7 +58,9 @@ run() {
     return "$status"
 }
 guarded() { leash & "$@" 5<&-; }
-leash() { read -r <&5 || kill -TERM 0; }    # ends the group when this script has been killed
+leash() {                   # ends the group when this script has been killed
+    read -r <&5 || { trap '' TERM; kill -TERM 0; sleep 3; kill -KILL 0; }
+} 9<&-
 
 profile=quick only='' jobs='' dry='' test='' publish=''
 while [ $# -gt 0 ]; do

@@ -14,7 +14,7 @@ from lib.errors import Bad
 from lib.files import write
 
 SETTING = ("{dataset: digits, model: small_cnn, width: 2, n_train: 120, n_test: 60, clients: 2, rounds: 3, "
-           "unlearn_rounds: 3, every: 1, mia_draws: 2, methods: {FT: {}, NoT: {}}}")
+           "unlearn_rounds: 3, every: 1, mia_draws: 2, methods: {Retrain: {}, NoT: {}}}")
 TIMES = ("seconds", "environment", "sha256")
 
 
