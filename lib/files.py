@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 from filelock import FileLock, Timeout
 
-from .errors import Bad
+from .errors import Bad, shown
 
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,7 +59,8 @@ def data_path(name):
         path = Path(name).expanduser()
         found = [base / path for base in (ROOT, data_root()) if name.strip() and (base / path).exists()]
     except (OSError, ValueError, RuntimeError) as error:
-        raise Bad(f"dataset: {name!r} cannot be looked up ({error}); check the path") from None
+        why = getattr(error, "strerror", None) or error
+        raise Bad(f"dataset: {shown(name)} cannot be looked up ({why}); check the path") from None
     if not found:
         return None
     if found[0].is_dir() or found[0].is_file() and found[0].suffix.lower() == ".npz":

@@ -63,7 +63,7 @@ def test_traced_labels_are_found_and_unknown_ones_named(store):
     records = lib.trace_all([task], store, measures=("distance",))
     assert [(r["label"], r["method"], r["variant"]) for r in records] == [
         ("FT", "FT", {}), ("head", "NoT", {"layers": [8]})]
-    with pytest.raises(Bad, match="head"):
+    with pytest.raises(Bad, match="traced names no method or label"):
         lib.trace_all([tiny(ablations={"NoT/head": {}}, traced=["haed"])], store)
     with pytest.raises(Bad, match="gradient"):
         lib.trace(task, store, "FT", measures=("gradients",))
