@@ -84,7 +84,7 @@ def follow(task, slot, start, go_on, *, count, every, measure, bar, each=None, m
     each(r, before, now): told of every round; more: a dict that it may fill, which lives on in checkpoints;
     endless: the rounds have no end of their own; a method that ends by itself is judged when it is done.
     """
-    r, now, curve, total, diverged = -1, None, [], Cost(), None
+    r, now, curve, total = -1, None, [], Cost()
     if slot.part:
         r, now, curve, total = _restored(task, slot)
     rounds = go_on(now) if slot.part else start()
@@ -93,32 +93,33 @@ def follow(task, slot, start, go_on, *, count, every, measure, bar, each=None, m
         curve.append({"round": r, "bytes": total.bytes, "flops": total.flops, "seconds": total.seconds,
                       **measure(now.state)})
         bar.update(r, watched(curve[-1]))
-        return r if lost(curve[-1]) else None
 
     for following in rounds:
         before, now = now, following
         r, total = r + 1, total + now.cost
         if each:
             each(r, before, now)
-        if not finite(now.state):
-            diverged = r
-            break
-        if r >= count and (endless or now.then.round > 0):
+        done = r >= count and (endless or now.then.round > 0)
+        if done or not finite(now.state):
             break
         if r % every == 0:
-            diverged = point()
-            if diverged is not None:
+            point()
+            if lost(curve[-1]):
                 break
             if now.then.resumable:
-                slot.checkpoint(r, {"curve": curve, "total": list(total), "then": now.then._asdict(),
-                                    "more": more or {}},
-                                {"state": now.state, "mask": now.mask, "extra": now.extra})
+                _checkpoint(slot, r, now, curve, total, more)
     if not curve or curve[-1]["round"] != r:
-        lost_here = point()
-        diverged = lost_here if diverged is None else diverged
-    if diverged is not None:
-        curve[-1] = of_nan(curve[-1])
-    return curve, now, diverged
+        point()
+    if finite(now.state) and not lost(curve[-1]):
+        return curve, now, None
+    curve[-1] = of_nan(curve[-1])
+    return curve, now, r
+
+
+def _checkpoint(slot, r, now, curve, total, more):
+    """What it takes to go on after the round `now`, number r, in the slot."""
+    record = {"curve": curve, "total": list(total), "then": now.then._asdict(), "more": more or {}}
+    slot.checkpoint(r, record, {"state": now.state, "mask": now.mask, "extra": now.extra})
 
 
 LOSSES = ("train_loss", "retain_loss", "forget_loss", "test_loss")
