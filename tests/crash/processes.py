@@ -1,5 +1,6 @@
 """Start a command, interrupt it, and see what it leaves."""
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,6 +14,12 @@ TURNS = int(os.environ.get("CRASH_TURNS", "5"))     # by hand: CRASH_TURNS=100 p
 by_hand = pytest.mark.skipif("CRASH_TURNS" not in os.environ, reason="takes long; by hand: CRASH_TURNS=100")
 
 
+def hear_signals():
+    """In a process just begun: signals mean what they do in a terminal, also where the tests run in the background."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Started:
     """A command in a session of its own, with all its children and theirs, told by a word in their environment."""
 
@@ -23,6 +30,7 @@ class Started:
                "PYTHONPYCACHEPREFIX": str(ROOT / "runs/.cache/pycache"), "OMP_NUM_THREADS": "1",
                "CRASH_WORD": self.word, **{k: str(v) for k, v in env.items()}}
         self.child = subprocess.Popen([str(c) for c in command], cwd=where, env=env, text=True, start_new_session=True,
+                                      preexec_fn=hear_signals,
                                       stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
     def signal(self, number, group=False):
