@@ -116,6 +116,7 @@ class Worker:
         self.task = task
         self.recipe = recipe
         self.model = task.model
+        self.net = task.in_dtype(self.model)    # the same parameters, as a loss sees them
         self.live = self.model.state_dict()  # the net's own tensors, filled and read in place
         self.parameters = list(self.model.parameters())
         self.opt = optimiser(self.parameters, recipe, task.device)
@@ -192,7 +193,7 @@ class Worker:
 
     def gradient_step(self, x, y, loss):
         self.opt.zero_grad()
-        loss(self.model, x, y).backward()
+        loss(self.net, x, y).backward()
         if self.recipe.clip is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip)
         self.opt.step()

@@ -18,6 +18,7 @@ from . import models
 from .backdoor import add_trigger, poison
 from .data import load
 from .partitions import divide, split_validation
+from .precision import STORED, Bfloat16, judge
 from .rng import generator
 
 State = dict[str, Tensor]
@@ -290,17 +291,21 @@ class Task:
             torch.set_float32_matmul_precision(self.settings["matmul"])
 
     def load(self, state):
-        """The scratch net with `state` in it, in eval mode."""
+        """The scratch net with `state` in it, in eval mode, in the precision of its weights (see `in_dtype`)."""
         self.set_precision()
         self.model.load_state_dict(state)
         return self.model.eval()
+
+    def in_dtype(self, net):
+        """The net as training and evaluation use it: in bfloat16 where the setting `dtype` says so, else itself."""
+        return Bfloat16(net) if self.settings["dtype"] == "bfloat16" else net
 
     def frozen(self, state):
         """Another net with `state` in it, in eval mode, that does not train: a teacher beside the scratch net."""
         with torch.random.fork_rng(devices=[]):
             net = self.build()
         net.load_state_dict(state)
-        return net.eval().requires_grad_(False)
+        return self.in_dtype(net.eval().requires_grad_(False))
 
     def rng(self, *name):
         """A generator that depends on the seed and the name alone: randomness is never a stream."""
@@ -336,7 +341,8 @@ class Task:
             for job in self.jobs(name):
                 digest.update(f"{name} {job.client}".encode())
                 digest.update(job.indices.cpu().numpy().tobytes())
-        found = {"data": digest.hexdigest(), "seed": self.seed, "dtype": str(self.dtype)}
+        dtype = getattr(torch, self.settings["dtype"])
+        found = {"data": digest.hexdigest(), "seed": self.seed, "dtype": str(dtype)}
         found["normalise"] = [self.mean, self.std]
         found["recipe"] = dict(sorted(vars(self.recipe).items()))
         found["options"] = options(self.settings)
@@ -476,9 +482,12 @@ def make_task(settings, seed, name="task"):
         marked, y = poison(s, y, clients, seed)
         marked = marked.to(device)
     _judge_net(s, x, clients, len(data.classes))
-    return Task(name, s, seed, x.to(device), y.to(device), data.x_test.to(device), data.y_test.to(device),
+    task = Task(name, s, seed, x.to(device), y.to(device), data.x_test.to(device), data.y_test.to(device),
                 tuple(data.classes), data.mean, data.std, tuple(clients), Recipe(**{k: s[k] for k in RECIPE_KEYS}),
-                torch.device(device), getattr(torch, s["dtype"]), marked, data.white, label)
+                torch.device(device), STORED[s["dtype"]], marked, data.white, label)
+    if s["dtype"] == "bfloat16":
+        judge(task)
+    return task
 
 
 State = dict[str, Tensor]

@@ -17,7 +17,7 @@ def predict(task, state, indices=None, images=None, batch=None, triggered=False)
     all the `images`.
     """
     batch = batch or task.at_once
-    net = task.load(state)
+    net = task.in_dtype(task.load(state))
     if indices is None:
         inputs = (task.inputs(x, marked=torch.ones(len(x), dtype=torch.bool) if triggered else None)
                   for x in images.split(batch))
