@@ -32,10 +32,25 @@ def judge(task):
     """Bad where the task's net cannot take a step in bfloat16; tried on two of its images."""
     x = task.inputs(task.x[:2])
     net = task.in_dtype(task.load(task.init("bfloat16")))
+    convolutions = [layer for layer in task.model.modules() if isinstance(layer, nn.Conv2d)]
+    handles = [layer.register_forward_pre_hook(refuse_small_maps) for layer in convolutions if x.device.type == "cpu"]
     try:
         net(x).sum().backward()
+    except Bad:
+        raise
     except Exception as error:  # noqa: BLE001  whatever a net of one's own may raise there
         model = task.settings["model"]
         raise Bad(f"dtype: bfloat16 fails for model {model} ({short(error)}); set dtype: float32") from error
     finally:
+        for handle in handles:
+            handle.remove()
         task.model.zero_grad()
+
+
+def refuse_small_maps(layer, inputs):
+    """Bad where a convolution's stride is beyond the map it sees: on a CPU torch (2.15) adds to the gradient of its
+    weights in bfloat16 what happens to stand in memory."""
+    side = min(inputs[0].shape[2:])
+    if side < max(layer.stride) and max(layer.kernel_size) > 1:
+        raise Bad(f"dtype: bfloat16: a convolution of stride {max(layer.stride)} sees maps of {side} pixel, whose gradient "
+                  "is wrong on a CPU; set dtype: float32, or a larger size")

@@ -5,6 +5,7 @@ import pytest
 import torch
 from conftest import same, tiny
 from torch import nn
+from torch.nn.functional import cross_entropy
 
 import lib
 from lib.errors import Bad
@@ -113,3 +114,31 @@ def test_a_net_that_cannot_is_refused_in_one_sentence():
             tiny(dtype="bfloat16", model="only float32")
     finally:
         del MODELS["only float32"]
+
+
+RESNET = dict(model="resnet18", width=8, channels=3, dtype="bfloat16", n_train=100, n_test=100)
+
+
+def test_a_stride_beyond_its_map_is_refused_on_a_cpu():
+    """What torch makes of it depends on what stood in memory."""
+    with pytest.raises(Bad, match="dtype: bfloat16: a convolution of stride 2 sees maps of 1 pixel"):
+        tiny(**RESNET, size=16)
+    assert not any(layer._forward_pre_hooks for layer in tiny(**RESNET, size=32).model.modules())
+
+
+@pytest.mark.parametrize("net", [{**RESNET, "size": 32}, {"model": "cnn", "size": 16}, {"model": "tis_cnn", "size": 8},
+                                 {"model": "small_cnn"}, {"model": "small_vit", "dim": 16, "depth": 2}],
+                         ids=lambda net: net["model"])
+def test_no_gradient_takes_from_memory_what_stood_there(net):
+    task = tiny(**{**net, "dtype": "bfloat16"})
+    x, y = task.inputs(task.x[:16]), task.y[:16]
+    largest = []
+    for model in (task.model, *[task.in_dtype(task.model)] * 3):
+        task.model.load_state_dict(task.init("train"))
+        task.model.train().zero_grad()
+        for size in (10**3, 10**4, 10**5, 10**6):
+            torch.full((size,), 1e30, dtype=torch.bfloat16), torch.full((size,), 1e30)      # written, and given back
+        cross_entropy(model(x), y).backward()
+        largest.append(max(float(p.grad.abs().max()) for p in task.model.parameters()))
+    assert largest[1:] == pytest.approx([largest[1]] * 3, rel=1e-3)
+    assert largest[1] == pytest.approx(largest[0], rel=0.5)
