@@ -1,4 +1,4 @@
-"""A flipped bit anywhere is found, or changes nothing: 200 of them over all that numbers are kept in."""
+"""A flipped bit anywhere is found, or changes nothing: 240 of them over all that numbers are kept in."""
 import random
 from pathlib import Path
 
@@ -12,9 +12,10 @@ from lib.checksums import seal, verify
 from lib.errors import Bad
 from lib.fl.archives import read_archive, write_archive
 from lib.report.rows import to_csv
+from lib.runs.store import Slot
 
 ROOT = Path(__file__).resolve().parents[1]
-FLIPS = 40          # of each of five kinds
+FLIPS = 40          # of each of six kinds
 
 
 def flipped(path, seed):
@@ -61,6 +62,20 @@ def test_tensors_of_the_store(store):
     entry = store.save("runs", {"a": 1}, {}, {"final": state})
     paths = [entry.folder / "final.safetensors"]
     assert found_or_harmless(paths, lambda: entry.tensors("final"), lambda got: same(got, state)) == FLIPS
+
+
+def test_many_states_in_a_file_of_the_store(store):
+    states = {name: {"w": torch.rand(20, 5)} for name in "abc"}
+    slot = Slot(store, "training", {"a": 1})
+    with slot.many("round") as put:
+        for name, state in states.items():
+            put(name, state)
+    entry = slot.finish({})
+
+    def read():
+        return {name: entry.tensors(f"round/{name}") for name in "abc"}
+    paths = [entry.folder / "round.states"]
+    assert found_or_harmless(paths, read, lambda got: all(same(got[name], states[name]) for name in "abc")) == FLIPS
 
 
 def test_archives(tmp_path):

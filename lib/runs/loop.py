@@ -2,7 +2,6 @@
 import math
 import platform
 import sys
-import tempfile
 from types import SimpleNamespace
 
 import torch
@@ -51,14 +50,15 @@ def kept(store, kind, key, make, task, name):
     """The entry of one result, from the store if it is there: the only way by which anything comes to be in it.
 
     key(): a plain dict of all that decides the numbers; make(slot): computes them, `(record, tensors)`; name: for
-    messages. What has no key is computed anew each time, in a folder that goes when its entry does, and that is said.
+    messages. What has no key is computed anew each time, in a folder that goes when its entry does, and that is said;
+    if the process is killed, the next run clears it away as any half-written file.
     """
     try:
         key = key()
         store.folder(kind, key)
     except Unhashable as why:
         print(f"{name} is not kept: {why}", file=sys.stderr, flush=True)
-        aside = tempfile.TemporaryDirectory()
+        aside = store.aside(kind)
         entry = _made(Slot(Store(aside.name), kind, {}), make, task)
         entry.aside = aside
         return entry
