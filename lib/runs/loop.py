@@ -40,7 +40,7 @@ def code_of(task, *functions, methods=()):
 
 def environment(task):
     """What a result was made with: recorded, never part of its key."""
-    return {"device": str(task.device), "dtype": str(task.dtype).removeprefix("torch."),
+    return {"device": str(task.device), "dtype": task.settings["dtype"],
             "threads": torch.get_num_threads(), "torch": torch.__version__, "python": platform.python_version()}
 
 
