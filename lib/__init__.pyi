@@ -120,6 +120,7 @@ from .report.rows import (
     rows as rows,
     save_results as save_results,
 )
+from .report.statistics import converged as converged, pairs as pairs, tiers as tiers
 from .report.style import color as color, save_figure as save_figure, style as style
 from .report.summary import (
     by_seed as by_seed,
