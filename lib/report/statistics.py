@@ -139,9 +139,13 @@ def references(here):
 
 
 def movement(curve):
-    """By how many points a curve, a Series over rounds, moves over the last fifth of its rounds; NaN for one round."""
+    """By how many points a curve, a Series over rounds, moves over the last fifth of its rounds; NaN for one round.
+
+    Where no round was evaluated at the beginning of that fifth, the one before counts.
+    """
     first, last = curve.index[0], curve.index[-1]
-    tail = curve[curve.index >= last - 0.2 * (last - first)]
+    before = curve.index[curve.index <= last - 0.2 * (last - first)]
+    tail = curve[before[-1]:]
     return tail.max() - tail.min() if len(tail) > 1 else np.nan
 
 
