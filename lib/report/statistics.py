@@ -145,7 +145,7 @@ def movement(curve):
     """
     first, last = curve.index[0], curve.index[-1]
     before = curve.index[curve.index <= last - 0.2 * (last - first)]
-    tail = curve[before[-1]:]
+    tail = curve.loc[before[-1]:]
     return tail.max() - tail.min() if len(tail) > 1 else np.nan
 
 
