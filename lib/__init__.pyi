@@ -95,7 +95,12 @@ from .report.ablations import (
     tensors as tensors,
 )
 from .report.backdoor import asleep as asleep, triggered_images as triggered_images
-from .report.budgets import budget_curves as budget_curves, savings as savings, show_savings as show_savings
+from .report.budgets import (
+    budget_curves as budget_curves,
+    savings as savings,
+    show_budgets as show_budgets,
+    show_savings as show_savings,
+)
 from .report.claims import (
     claim as claim,
     judge as judge,

@@ -1,6 +1,7 @@
 """Budget curves and what is saved against a Retrain stopped early, by hand."""
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 
 import lib
@@ -32,6 +33,18 @@ def test_savings_by_hand(df):
     assert "Retrain" not in " ".join(found.index.get_level_values("name"))
     shown = lib.show_savings(df)
     assert shown.loc[("a", "NoT"), "at 50 % of Retrain"] == "50 (1 of 1)" and shown.loc[("a", "FT")].eq("never").all()
+
+
+def test_the_table_stands_beside_a_retrain_stopped_there(df):
+    shown = lib.show_budgets(df)
+    assert shown.loc[("a", "NoT"), ("half", "gap, points")] == "15.00 (1 of 1)"
+    assert shown.loc[("a", "NoT"), ("half", "against Retrain stopped there")] == "-25.00, nearer in 1 of 1: not told apart"
+    assert shown.loc[("a", "Retrain name=again"), ("half", "gap, points")] == "40.00 (1 of 1)"
+    three = [lib.rows([r | {"seed": s} for r in (run("Retrain", [80, 60, 40, 20, 0]), run("NoT", [80, 40, 15 + s, 5, 2]),
+                                                 run("Retrain", [80, 60, 40, 20, 1], "name=again"))],
+                      profile="quick", notebook="02") for s in range(3)]
+    words = lib.show_budgets(pd.concat(three)).loc[("a", "NoT"), ("half", "against Retrain stopped there")]
+    assert words == "-24.00 [-26.48, -21.52], nearer in 3 of 3: better"
 
 
 def test_without_a_second_retrain_nothing_can_be_saved(df):
