@@ -95,7 +95,7 @@ def test_results(tmp_path, monkeypatch):
     lib.save_results("quick", "02", lib.rows(records, profile="quick", notebook="02"))
     wanted = to_csv(lib.load_results("quick", "02"))
     folder = tmp_path / "quick" / "results"
-    paths = [folder / "02.csv", folder / "02.sha256"]
+    paths = [folder / "02.csv", folder / "02.curves.csv", folder / "02.sha256"]
 
     def read():
         return to_csv(lib.load_results("quick", "02"))
