@@ -300,7 +300,8 @@ def _digits(name, size, channels, noise, n_train, n_test, seed):
         raise Bad(f"{name}: n_train {n_train} leaves no test images of the {len(y)} there are; take at most "
                   f"{len(y) - 1}")
     x = torch.from_numpy(source.images).double()[:, None]
-    mean, std, scale = x.mean(), x.std(correction=0), (1 + noise**2) ** 0.5
+    mean, std = source.images.mean(), source.images.std()       # NumPy's sums do not depend on the number of threads
+    scale = (1 + noise**2) ** 0.5
     x = resized((x - mean) / std, size).repeat(1, _channels(1, channels, name), 1, 1)
     if noise:
         # drawn for all images whatever the subset: an image looks the same in every subset of one seed

@@ -52,13 +52,12 @@ class Then(NamedTuple):
 class Round(NamedTuple):
     """What every method and every training step yields.
 
-    mask: entries that may train afterwards (True), per tensor; updates: `{client: local minus received state}`;
-    extra: optimiser tensors that live on; then: how recovery goes on from here.
+    mask: entries that may train afterwards (True), per tensor; extra: optimiser tensors that live on; then: how
+    recovery goes on from here.
     """
     state: State
     cost: Cost = Cost()
     mask: State | None = None
-    updates: dict | None = None
     extra: State | None = None
     then: Then = Then()
 
@@ -315,7 +314,7 @@ def replies(task, state, jobs, order, engine=None):
 
 
 def fedavg(task, jobs, state, *, phase, start=0, loss=None, after_step=None, recipe=None, schedule=None, lr=None,
-           mask=None, extra=None, keep_updates=(), passes=0, engine=None):
+           mask=None, extra=None, after_client=None, passes=0, engine=None):
     """FedAvg (McMahan et al. 2017, Algorithm 1) from `state`, an infinite stream of rounds: the consumer stops it.
 
     jobs: a list of `Job`, a function from the round (1, 2, …) to one, or a name for `task.participants`;
@@ -324,7 +323,8 @@ def fedavg(task, jobs, state, *, phase, start=0, loss=None, after_step=None, rec
     schedule: see `learning_rate`; lr: a constant rate in place of the recipe's, where there is no schedule;
     after_step(model, step): anything to do after a step, stops the client's training by returning True;
     mask: entries that may train; extra: optimiser tensors of the round before (`recipe.keep_optimizer`, one client);
-    keep_updates: clients whose update is wanted, or "all"; passes: extra forward passes a sample (teachers), for cost;
+    after_client(client, local): anything to do with a client's local state, which the next one may overwrite: no round
+    holds the states of all; passes: extra forward passes a sample (teachers), for cost;
     engine: where the clients work (None: the task's). Elsewhere than in this process loss, after_step and the jobs'
     labels must be Calls, see `lib.fl.engine`.
     Bad where nobody has data left, or several clients are to keep one optimiser.
@@ -340,16 +340,15 @@ def fedavg(task, jobs, state, *, phase, start=0, loss=None, after_step=None, rec
         heard = 0
         total = None
         cost = Cost()
-        updates = {}
         for job, seen, local, extra in replies(task, state, todo, order, engine):
-            if keep_updates == "all" or job.client in keep_updates:
-                updates[job.client] = difference(local, state)
+            if after_client is not None:
+                after_client(job.client, local)
             total = accumulate(total, local, len(job.indices) / samples)
             heard += len(job.indices)
             cost += job_cost(task, job, seen, passes)
         state = total if heard == samples else mean_of_some(total, heard / samples)
         cost += Cost(seconds=clock(task) - begin)
-        yield Round(state, cost, mask, updates or None, extra)
+        yield Round(state, cost, mask, extra)
 
 
 def asked(task, jobs, phase, r):

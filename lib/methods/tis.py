@@ -6,11 +6,11 @@ import torch
 from ..errors import Bad, nearest, short
 from ..fl.engine import answer, call
 from ..fl.gradients import mean_gradient
-from ..fl.rounds import BYTES, Cost, Round, Then, clock, replies
+from ..fl.rounds import BYTES, Cost, Round, Then, accumulate, clock, replies
 from ..fl.task import Job
 from ..values import Percent, Rate, Whole
 from .grammar import method
-from .curvature import diagonals, mean, random_like, select, tis
+from .curvature import diagonals, random_like, select, tis
 
 KINDS = {"ggn": "ggn_exact", "ggn_mc": "ggn_mc", "hessian": "hessian"}
 SCORES = ("tis", "forget", "shift")
@@ -42,10 +42,8 @@ def summed_curvature(task, job, state, *, kind, path, starts, total):
 
 
 def client_diagonals(task, state, kind="ggn", path="auto"):
-    """What the clients send (TIS, 5, eq. 29): curvature summed over each client's retained and forget data.
-
-    Returns `({group: State of sums}, {group: number of samples})`; groups are `2 * client` for retained and
-    `2 * client + 1` for forget data. Bad where `kind` is none of KINDS.
+    """What the clients send (TIS, 5, eq. 29), one after the other: `Reply`s whose state is the curvature summed over a
+    client's retained or forget data (`job.which`), in order. Bad where `kind` is none of KINDS.
     """
     if kind not in KINDS:
         raise Bad(f"curvature: {kind!r} is not known; {nearest(kind, KINDS, 'curvature')}")
@@ -57,38 +55,33 @@ def client_diagonals(task, state, kind="ggn", path="auto"):
                 starts[f"{k}/{which}"] = total
             total += len(indices)
     question = call(summed_curvature, kind=KINDS[kind], path=path, starts=starts, total=total)
-    sums, counts = {}, {}
-    for job, seen, answered, _ in replies(task, state, jobs, question):
-        group = 2 * job.client + (job.which == "forget")
-        sums[group] = answered
-        counts[group] = seen
-    return sums, counts
-
-
-def aggregate(sums, counts):
-    """The server's two diagonals `{"all": h, "forget": h'}`, of the mean loss over all and over the forget data (TIS,
-    eq. 30). Bad where no client has anything to be forgotten.
-    """
-    forget = [group for group in sums if group % 2]
-    if not forget:
-        raise Bad("forget: no client has data to be forgotten, so there is no target to score parameters for")
-    return {"all": mean(sums, counts), "forget": mean(sums, counts, forget)}
+    return replies(task, state, jobs, question)
 
 
 def compute_curvature(task, state, kind="ggn", path="auto"):
-    """The curvature that the score is made of, and its cost: `({"all": h, "forget": h'}, cost)` (TIS, 5).
+    """The curvature that the score is made of, and its cost: `({"all": h, "forget": h'}, cost)` (TIS, 5, eq. 30): two
+    diagonals, of the mean loss over all and over the forget data.
 
-    Every client sends a diagonal for each of its two data sets that is not empty. A column of the curvature's square
-    root costs what a backward pass costs, and the exact one has as many as there are classes.
+    Every client sends a diagonal for each of its two data sets that is not empty; the server adds it up as it comes. A
+    column of the curvature's square root costs what a backward pass costs, and the exact one has as many as there are
+    classes. Bad where no client has anything to be forgotten.
     """
     begin = clock(task)
-    sums, counts = client_diagonals(task, state, kind, path)
-    found = aggregate(sums, counts)
+    sums = {"all": None, "forget": None}
+    counts = {"all": 0, "forget": 0}
+    sent = 0
+    for job, seen, answered, _ in client_diagonals(task, state, kind, path):
+        for part in ("all", "forget") if job.which == "forget" else ("all",):
+            sums[part] = accumulate(sums[part], answered, 1)
+            counts[part] += seen
+        sent += BYTES * task.parameters
+    if not counts["forget"]:
+        raise Bad("forget: no client has data to be forgotten, so there is no target to score parameters for")
+    found = {part: {name: v / counts[part] for name, v in total.items()} for part, total in sums.items()}
     seconds = clock(task) - begin
     forward, both = task.flops
     columns = 1 if kind == "ggn_mc" else task.classes
-    flops = sum(counts.values()) * (forward + columns * (both - forward))
-    sent = BYTES * task.parameters * len(sums)
+    flops = counts["all"] * (forward + columns * (both - forward))
     return found, Cost(sent, flops, seconds)
 
 

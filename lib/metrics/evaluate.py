@@ -44,6 +44,8 @@ def evaluate(task, state):
     """Everything that is measured of one model, as a flat dict: accuracies (percent), mean losses (nats), NoT's
     membership attack (percent), with a backdoor `asr` and `backdoor_acc`, and the metrics that the settings name.
 
+    `val_acc` is what a server can ask for: accuracy on the validation data of those that remain, where there are any.
+
     Class-wise forgetting leaves the forgotten class out of `test` and out of the attack's non-members
     (`test_acc_all` is the other number).
     """
@@ -56,6 +58,7 @@ def evaluate(task, state):
 
     out = {f"{name}_acc": accuracy(*part) for name, part in parts.items()}
     out |= {f"{name}_loss": mean(values) for name, values in loss.items()}
+    out |= validated(task, state)
     out["mia"] = mia(loss["forget"], loss["test"], task.rng("mia"), task.settings["mia_draws"], device=task.device)
     if task.settings["forget"] == "class":
         out["test_acc_all"] = accuracy(everything, task.y_test)
@@ -75,6 +78,23 @@ def not_forgotten(task):
     if task.settings["forget"] == "class":
         return task.y_test != task.settings["forget_class"]
     return torch.ones_like(task.y_test, dtype=torch.bool)
+
+
+def validated(task, state):
+    """`{"val_acc": percent}` on the validation data that count; empty without any."""
+    indices = validation(task)
+    if not len(indices):
+        return {}
+    return {"val_acc": accuracy(predict(task, state, indices), task.y[indices])}
+
+
+def validation(task):
+    """Indices of the validation data of those that remain, without a class that is to be forgotten, `[n]`."""
+    remaining = [client.val for client in task.clients if len(client.retain)]
+    indices = torch.cat(remaining)
+    if task.settings["forget"] == "class":
+        indices = indices[(task.y[indices] != task.settings["forget_class"]).cpu()]
+    return indices.sort().values
 
 
 def mean(values):

@@ -55,6 +55,7 @@ def measure(task, state):
 def measure_all(task, states):
     """What the TIS paper measures of several states (6.2): `measure` and the membership attacks, a dict for each.
 
+    states: any iterable; of each only its losses are kept for the attacks, which face all states side by side.
     `mia_acc` is the attack that the setting `mia` names, beside it are all of `ATTACKS` (percent) and `mia_auc`. The
     paper's attacks face all target images with the whole test set.
     """

@@ -157,6 +157,18 @@ def test_class_wise_test_leaves_the_class_out():
     assert out["test_acc_all"] == pytest.approx(100 * (task.y_test == 0).double().mean().item())
 
 
+def test_validation_is_on_the_data_of_those_that_remain():
+    task = tiny(val_share=0.2, targets=[0])
+    state = task.init("a")
+    others = torch.cat([client.val for client in task.clients[1:]])
+    right = lib.predict(task, state, others).argmax(1) == task.y[others]
+    assert lib.evaluate(task, state)["val_acc"] == pytest.approx(100 * right.double().mean().item())
+    assert set(evaluation.validation(task).tolist()).isdisjoint(task.clients[0].val.tolist())
+    kept = evaluation.validation(tiny(val_share=0.2, forget="class", forget_class=0))
+    assert len(kept) and (task.y[kept] != 0).all()
+    assert "val_acc" not in lib.evaluate(tiny(val_share=0.0), state)
+
+
 def test_batched_prediction_is_whole_prediction(task):
     state, idx = task.init("a"), task.indices("full")
     assert torch.allclose(lib.predict(task, state, idx, batch=7), lib.predict(task, state, idx), atol=1e-12)
