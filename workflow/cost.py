@@ -102,7 +102,7 @@ def memory_mb(settings, gpu=False):
     count as CIFAR-10 and ResNet-18."""
     s = complete(settings)
     numbers = state_numbers(s)
-    states = STATES + (s["clients"] if s["history"] == "all" else 0)     # a stored round is read as a whole
+    states = STATES + (0 if s["history"] == "none" else 3)     # a client's update, as it is, written and read back
     total = image_bytes(s, gpu) + 4 * states * numbers
     if gpu:
         base = BASE_MB + CUDA_MB
