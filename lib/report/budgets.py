@@ -1,5 +1,6 @@
 """What a budget buys: methods along what they cost, beside a model that is trained anew for just as long."""
 import pandas as pd
+from matplotlib.ticker import StrMethodFormatter
 
 from ..errors import Bad
 from ..words import AVG_GAP, RATIOS, REFERENCE, known
@@ -37,7 +38,8 @@ def budget_curves(df, methods=None, panels=None):
                 draw_along(ax, here[here["name"] == name], cost, look)
             ax.set_xlim(0, 100)
             if known(metric).kind == "gap":
-                ax.set_ylim(bottom=0)
+                ax.set_yscale("log")
+                ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         row[0].set_ylabel(title, fontweight="bold")
     for top, bottom, (metric, cost) in zip(axes[0], axes[-1], panels):
         top.set_title(label(metric, table))
