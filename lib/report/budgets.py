@@ -1,5 +1,6 @@
 """What a budget buys: methods along what they cost, beside a model that is trained anew for just as long."""
 import pandas as pd
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from ..errors import Bad
 from ..words import AVG_GAP, RATIOS, REFERENCE, known
@@ -37,13 +38,16 @@ def budget_curves(df, methods=None, panels=None):
                 draw_along(ax, here[here["name"] == name], cost, look)
             ax.set_xlim(0, 100)
             if known(metric).kind == "gap":
-                ax.set_ylim(bottom=0)
+                ax.set_yscale("log")
+                ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+                ax.yaxis.set_minor_formatter(NullFormatter())
         row[0].set_ylabel(title, fontweight="bold")
     for top, bottom, (metric, cost) in zip(axes[0], axes[-1], panels):
         top.set_title(label(metric, table))
         bottom.set_xlabel(f"{known(cost).words}, % of Retrain's")
     note(fig, table, "gap: lower is better; black: Retrain, stopped there", "lines: mean over seeds", of=df)
-    legend(fig, [proxy(name, **look | {"marker": None}) for name, look in drawn.items()])
+    legend(fig, [proxy(said(name), **look | {"marker": None}) for name, look in drawn.items()])
     return fig
 
 
@@ -76,6 +80,11 @@ def drawn_of(table):
     drawn = looks_of(table)
     first = table.drop_duplicates("name").set_index("name")["method"]
     return {name: look | EARLY if first[name] == REFERENCE else look for name, look in drawn.items()}
+
+
+def said(name):
+    """A name as the legend has it."""
+    return f"{name}, stopped there" if name.split()[0] == REFERENCE else name
 
 
 def draw_along(ax, lines, cost, look):

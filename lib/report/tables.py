@@ -13,6 +13,7 @@ from .numbers import number, over_seeds
 from .papers import compare, paper_table
 from .rows import load_results
 from .statistics import not_converged
+from .stops import SHARES
 from .summary import RUN, diverged_runs, summary
 
 SMALLEST_IS_BEST = ("gap", "cost ratio")
@@ -256,10 +257,20 @@ def readme_table(profile, notebook, part):
     elif backdoor:
         text = markdown(part, [(name, stop) for name in metrics])
     else:
-        text = markdown(part, [*((name, "oracle") for name in metrics), (AVG_GAP, "oracle"), (AVG_GAP, "last")])
+        text = markdown(part, columns_of(part, metrics))
     about = f"; {STOP_WORDS[stop]}" if backdoor else ""
     return (f"**{title}** (`{first['setting']}`: {first['dataset']}, {first['model']}; notebook {notebook}{about}; "
             f"mean ± sd, n = {part['seed'].nunique()} seeds)\n\n{text}")
+
+
+def columns_of(part, metrics):
+    """The (metric, stop) of a setting's table: what was measured at half of Retrain's budget, and the gap at each
+    budget and at the oracle's round; where there are no whole curves, everything at the oracle's and the gap at the last.
+    """
+    if "half" not in set(part["stop"]):
+        return [*((name, "oracle") for name in metrics), (AVG_GAP, "oracle"), (AVG_GAP, "last")]
+    measured = [name for name in metrics if known(name).kind != "cost ratio"]
+    return [*((name, "half") for name in measured), *((AVG_GAP, stop) for stop in (*SHARES, "oracle"))]
 
 
 def readme_claims(profile, claims):
