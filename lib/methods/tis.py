@@ -9,7 +9,7 @@ from ..fl.gradients import mean_gradient
 from ..fl.rounds import BYTES, Cost, Round, Then, accumulate, clock, replies
 from ..fl.task import Job
 from ..values import Percent, Rate, Whole
-from .grammar import method
+from .grammar import method, recover
 from .curvature import diagonals, random_like, select, tis
 
 KINDS = {"ggn": "ggn_exact", "ggn_mc": "ggn_mc", "hessian": "hessian"}
@@ -151,6 +151,13 @@ def reset_round(task, trained, gamma, reset, curvature, path, score="tis", draw=
     return Round(state, cost, masks)
 
 
+def reset_and_recovered(task, now, recovery, lr):
+    """The reset, and where `recovery` is asked for the rounds of fine-tuning after it, of all weights at the rate `lr`."""
+    yield now
+    if recovery:
+        yield from recover(task, now._replace(mask=None, then=Then(lr=lr)))
+
+
 def trim(task, now, lr):
     """The same round as the start of TRIM: only the mask's entries train on, at the constant rate `lr` (None: the
     recipe's). The remaining clients are sent the list of entries once; `recover` charges the entries alone."""
@@ -173,21 +180,26 @@ def check_curvature(task, hp):
 @method("TIS-Reset", needs=("forget", "target"), recovery=False, also={("reset", "init"): "init"},
         check=check_curvature)
 def tis_reset(task, trained, *, gamma: Percent = 30.0, reset: Reset = "zero", curvature: Curvature = "ggn",
-              path: Path = "auto", score: Score = "tis"):
+              path: Path = "auto", score: Score = "tis", recovery: bool = False, lr: Rate | None = None):
     """TIS Reset (TIS, 5): of each tensor the fewest entries that hold gamma percent of its score are reset.
 
     reset: "zero", as in the authors' code, or "init", the values before training, as in the text;
-    curvature: "ggn" (exact), "ggn_mc" (one drawn label a sample) or "hessian"; path, score: see `scores`.
+    curvature: "ggn" (exact), "ggn_mc" (one drawn label a sample) or "hessian"; path, score: see `scores`;
+    recovery: go on with fine-tuning of all weights, which the paper does not; lr: its rate, None is the recipe's.
     """
-    yield reset_round(task, trained, gamma, reset, curvature, path, score)
+    yield from reset_and_recovered(task, reset_round(task, trained, gamma, reset, curvature, path, score), recovery, lr)
 
 
 @method("Random-Reset", needs=("forget", "target"), recovery=False, also={("reset", "init"): "init"},
         check=check_curvature)
 def random_reset(task, trained, *, gamma: Percent = 30.0, reset: Reset = "zero", curvature: Curvature = "ggn",
-                 path: Path = "auto", draw: Whole = 0):
-    """Random Reset (TIS, 6.2): as many entries of each tensor as TIS Reset resets, at random."""
-    yield reset_round(task, trained, gamma, reset, curvature, path, draw=draw)
+                 path: Path = "auto", draw: Whole = 0, recovery: bool = False, lr: Rate | None = None):
+    """Random Reset (TIS, 6.2): as many entries of each tensor as TIS Reset resets, at random.
+
+    recovery, lr: as in TIS Reset.
+    """
+    yield from reset_and_recovered(task, reset_round(task, trained, gamma, reset, curvature, path, draw=draw), recovery,
+                                   lr)
 
 
 @method("TIS-Reset+TRIM", needs=("forget", "target"), also={("reset", "init"): "init"},
