@@ -1,0 +1,92 @@
+"""What a run is of: the flat run-config that Flower hands to both sides, and the task that each makes of it."""
+import json
+from dataclasses import replace
+from functools import lru_cache
+
+import torch
+
+import lib
+from lib.errors import Bad, nearest, short
+from lib.profiles import load
+
+ALIKE = "full", "retain", "forget"      # data by which two sides know that they have one task
+
+
+def settings_of(config):
+    """The flat settings of a run-config: those of the profile, with as many clients and rounds as it says.
+
+    setting: a name, or `02.name` where several notebooks have one of that name.
+    """
+    books = load(config["profile"])["notebooks"]
+    number, _, name = config["setting"].rpartition(".")
+    there = {}
+    for book, settings in books.items():
+        if number in ("", book):
+            there = {**settings, **there}
+    if name not in there:
+        raise Bad(f"setting: no setting {config['setting']!r} in {config['profile']}; {nearest(name, there, 'setting')}")
+    changes = {"clients": config["nodes"]}
+    if config["rounds"]:
+        changes |= {"rounds": config["rounds"], "unlearn_rounds": config["rounds"]}
+    return there[name] | changes
+
+
+def method_of(config):
+    """`(name, arguments)` of a run-config's method."""
+    try:
+        arguments = json.loads(config["arguments"])
+    except ValueError as error:
+        raise Bad(f"arguments: {config['arguments']!r} is no JSON ({short(error)}); write {{\"lr\": 0.1}}") from None
+    if not isinstance(arguments, dict):
+        raise Bad(f"arguments: {config['arguments']!r} must be a map; write {{\"lr\": 0.1}}")
+    return config["method"], arguments
+
+
+def whole_task(config):
+    """The task of a run-config with everybody's data, as in one process."""
+    name = config["setting"].rpartition(".")[2]
+    task = lib.make_task(settings_of(config), config["seed"], name)
+    if task.settings["training"] != "fedavg":
+        raise Bad(f"setting: {name} trains on the union of all data, which no node has; choose one of training: fedavg")
+    return task
+
+
+def mark(task):
+    """A word that is the same where two sides have the same data, split, net and recipe."""
+    return json.dumps(task.fingerprint(*ALIKE), sort_keys=True)
+
+
+def only(task, indices):
+    """The task without all images but those of `indices`: the others are blank and of class 0, the test set is empty.
+
+    Indices stay what they are, so that both sides speak of the same images.
+    """
+    keep = torch.zeros(len(task.x), dtype=torch.bool, device=task.x.device)
+    keep[indices] = True
+    x = torch.where(keep[:, None, None, None], task.x, torch.zeros_like(task.x))
+    y = torch.where(keep, task.y, torch.zeros_like(task.y))
+    marked = None if task.marked is None else task.marked & keep
+    return replace(task, x=x, y=y, marked=marked, x_test=task.x_test[:0], y_test=task.y_test[:0])
+
+
+@lru_cache(1)       # a node serves one run at a time, and many rounds of it
+def of_client(text, client):
+    """`(task, mark)` of one client, from a run-config as JSON: its own images, and nobody else's."""
+    task = whole_task(json.loads(text))
+    if not 0 <= client < len(task.clients):
+        raise Bad(f"partition-id: {client} is no client of {len(task.clients)}; give the node one from 0 to "
+                  f"{len(task.clients) - 1}")
+    own = task.clients[client]
+    return only(task, torch.cat([own.indices("full"), own.val])), mark(task)
+
+
+def of_server(config):
+    """`(task, mark)` of the server: the split and how much everybody has, and no image that a client trains on.
+
+    It keeps the remaining clients' validation images, on which FUKD's server distils, and the test set.
+    """
+    task = whole_task(config)
+    leaving = set(task.targets)
+    kept = [client.val for k, client in enumerate(task.clients) if k not in leaving]
+    bare = only(task, torch.cat([torch.empty(0, dtype=torch.long), *kept]))
+    return replace(bare, x_test=task.x_test, y_test=task.y_test), mark(task)

@@ -1,0 +1,40 @@
+"""A client's process that lives on: it has torch and the data ready, where Flower starts a process for every message.
+
+    python -m flower.worker SOCKET      ends with the process that started it, when its standard input closes
+"""
+import json
+import os
+import sys
+import threading
+from multiprocessing.connection import Client, Listener
+
+
+def ask(path, config, client, kind, data):
+    """What the worker at a socket answers, see `node.answer`; an error where it does not."""
+    with Client(path, family="AF_UNIX") as line:
+        line.send_bytes(json.dumps([config, client, kind]).encode())
+        line.send_bytes(data)
+        return line.recv_bytes()
+
+
+def serve(path):
+    """Answer one message after the other, for ever."""
+    from .node import answer
+    with Listener(path, family="AF_UNIX") as door:
+        while True:
+            try:
+                with door.accept() as line:
+                    head = json.loads(line.recv_bytes())
+                    line.send_bytes(answer(*head, line.recv_bytes()))
+            except (EOFError, OSError):
+                continue        # whoever asked has gone
+
+
+def end_with_parent():
+    sys.stdin.buffer.read()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    serve(sys.argv[1])
