@@ -36,6 +36,9 @@ class Federation:
         self.log = []
         self.lost = []
 
+    def __reduce__(self):
+        return "Federation"     # for keys of the store: where the clients work changes no number
+
     # -- who is there ------------------------------------------------------------------------------------------
 
     def there(self):

@@ -1,7 +1,7 @@
-"""The ServerApp: train on the nodes that are there, unlearn by one method, and leave every model in a folder.
+"""The ServerApp: train on the nodes that are there, unlearn by each method that was asked for, and keep every model.
 
-`trained.safetensors`, `round_000.safetensors` (what the request starts from) and so on; `result.json` says what each
-phase took, who was lost, and, where the run had to end, the sentence that says why.
+Below `out`: `trained.safetensors`, and for a method `NoT/000.safetensors` (what its recovery starts from), `001` and so
+on; `result.json` says what each phase took, who was lost, and, where the run had to end, the sentence that says why.
 """
 import json
 import time
@@ -14,96 +14,101 @@ from safetensors.torch import save
 import lib
 from lib.errors import Bad, short
 from lib.files import runs_root, write
-from lib.methods import needs, refuse, unlearn
 
 from flower.engine import Federation, named, say
-from flower.setting import method_of, of_server
+from flower.setting import judge, methods_of, misses_nobody, of_server, reads_history, request
 
 app = ServerApp()
 
 
 @app.main()
 def main(grid, context):
-    """Run a request as the run-config says."""
+    """Run training and requests as the run-config says."""
     config = dict(context.run_config)
-    out = folder(config)
-    result = {"config": config}
+    out = Path(config["out"] or runs_root() / "flower").expanduser().absolute()
+    result = {"config": config, "phases": [], "lost": [], "left": []}
     try:
-        serve(grid, config, out, result)
+        Server(grid, config, out, result).run()
     except Bad as error:
         result["error"] = str(error)
         raise
     except Exception as error:
-        result["error"] = f"the ServerApp ended with {short(error)}; see the SuperLink's log"
+        result["error"] = f"ServerApp: it ended with {short(error)}; see the SuperLink's log"
         raise
     finally:
         write(out / "result.json", json.dumps(result, indent=1))
 
 
-def folder(config):
-    """The folder that the models of a run go to: `out`, or `flower` below `FU_RUNS`."""
-    out = Path(config["out"] or runs_root() / "flower").expanduser().absolute()
-    out.mkdir(parents=True, exist_ok=True)
-    return out
+class Server:
+    """What the server does in a run; `result` is filled as it goes."""
 
+    def __init__(self, grid, config, out, result):
+        judge(config)
+        self.config, self.out, self.result = config, out, result
+        self.task, mark = of_server(config)
+        self.methods = methods_of(config)
+        self.federation = Federation(grid, mark, config["timeout"], config["min-clients"])
+        self.federation.lost = result["lost"]
 
-def serve(grid, config, out, result):
-    """Training, then the request; fills `result` as it goes."""
-    task, mark = of_server(config)
-    name, arguments = method_of(config)
-    refuse(task, name, arguments)
-    federation = Federation(grid, mark, config["timeout"], config["min-clients"])
-    result |= {"lost": federation.lost, "phases": []}
-    federation.meet(len(task.clients), config["wait"])
-    task = replace(task, engine=federation)
+    def run(self):
+        """Training, the requests that the target helps with, and then, when it has gone, those that do without it."""
+        self.federation.meet(len(self.task.clients), self.config["wait"])
+        self.task = replace(self.task, engine=self.federation)
+        trained = self.train()
+        absent = [name for name in self.methods if misses_nobody(self.task, name, self.methods[name])]
+        for name in self.methods:
+            if name not in absent:
+                self.request(trained, name)
+        if absent and self.config["target-leaves"]:
+            self.part()
+        for name in absent:
+            self.request(trained, name)
 
-    def phase(what, rounds, begin, formula):
-        log, federation.log = federation.log, []
-        result["phases"].append({"what": what, "rounds": rounds, "seconds": time.monotonic() - begin,
-                                 "formula": formula, "log": log})
+    def train(self):
+        """The trained model: kept in `out`, so that a run that was cut off goes on, and one of other methods finds it."""
+        begin = time.monotonic()
+        gaps = self.out / "store" / "lost.json"
+        before = json.loads(gaps.read_text()) if gaps.exists() else []
+        trained = lib.train(self.task, lib.Store(self.out / "store"))
+        missing = before + self.federation.lost
+        write(gaps, json.dumps(missing))
+        self.refuse_gaps(missing)
+        self.phase("training", self.task.settings["rounds"], begin, trained.curve[-1]["bytes"])
+        self.keep("trained", trained.state)
+        return trained
 
-    begin = time.monotonic()
-    trained = lib.train(task, lib.Store(out / "store"))
-    complete(federation, name, arguments)
-    phase("training", task.settings["rounds"], begin, trained.curve[-1]["bytes"])
-    keep(out, "trained", trained.state)
+    def refuse_gaps(self, missing):
+        """Refuse methods that need the history of a training in which somebody was lost."""
+        for name, arguments in self.methods.items():
+            if missing and reads_history(name, arguments):
+                raise Bad(f"methods.{name}: it needs every client's updates of training ({missing[0]}); train again, or "
+                          "choose a method without history")
 
-    if leaves(task, config):
-        say(f"training is done; {named(task.targets)} leaves before the request, for which {name} does not need it")
-        federation.wait_for_leave(task.targets, config["wait"])
-        result["left"] = list(task.targets)
+    def part(self):
+        """Wait until the nodes of the targets have gone, which those who run them are told by `leave.json`."""
+        targets = list(self.task.targets)
+        say(f"{named(targets)} leaves: the requests that follow do not need it")
+        write(self.out / "leave.json", json.dumps(targets))
+        self.federation.wait_for_leave(targets, self.config["wait"])
+        self.result["left"] = targets
 
-    begin = time.monotonic()
-    formula = 0.0
-    r = -1
-    for r, now in enumerate(request(task, trained, name, arguments)):
-        keep(out, f"round_{r:03d}", now.state)
-        formula += now.cost.bytes
-    phase(name, r, begin, formula)
+    def request(self, trained, name):
+        """One method's rounds, each model kept."""
+        begin = time.monotonic()
+        formula = 0.0
+        r = -1
+        for r, now in enumerate(request(self.task, trained, name, self.methods[name])):
+            self.keep(f"{name}/{r:03d}", now.state)
+            formula += now.cost.bytes
+        self.phase(name, r, begin, formula)
 
+    def phase(self, what, rounds, begin, formula):
+        """Write down what a phase took; formula: bytes as lib counts them."""
+        self.result["phases"].append({"what": what, "rounds": rounds, "seconds": time.monotonic() - begin,
+                                      "formula": formula, "left": list(self.result["left"]),
+                                      "log": list(self.federation.log)})
+        self.federation.log.clear()
 
-def request(task, trained, name, arguments):
-    """The rounds of a method up to as many of recovery as the setting says; those of its own are not counted."""
-    for now in unlearn(task, trained, name, **arguments):
-        yield now
-        if now.then.round >= task.settings["unlearn_rounds"]:
-            return
-
-
-def complete(federation, name, arguments):
-    """Refuse a method that needs the history of a training in which somebody was lost."""
-    if federation.lost and "history" in needs(name, **arguments):
-        raise Bad(f"methods.{name}: it needs every client's updates of training, and {federation.lost[0]}; train again, "
-                  "or choose a method without history")
-
-
-def leaves(task, config):
-    """Whether the nodes of the targets are to be gone before the request: asked for, and nobody will miss them."""
-    name, arguments = method_of(config)
-    whole = task.settings["forget"] == "clients"
-    return config["target-leaves"] and whole and "target" not in needs(name, **arguments)
-
-
-def keep(out, name, state):
-    """A state as a file, whole or not at all."""
-    write(out / f"{name}.safetensors", save({k: v.detach().cpu().contiguous() for k, v in state.items()}))
+    def keep(self, name, state):
+        """A state as a file."""
+        write(self.out / f"{name}.safetensors", save({k: v.detach().cpu().contiguous() for k, v in state.items()}))

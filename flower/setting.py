@@ -7,7 +7,9 @@ import torch
 
 import lib
 from lib.errors import Bad, nearest, short
+from lib.methods import needs, refuse, unlearn
 from lib.profiles import load
+from lib.values import misfit
 
 ALIKE = "full", "retain", "forget"      # data by which two sides know that they have one task
 
@@ -31,15 +33,39 @@ def settings_of(config):
     return there[name] | changes
 
 
-def method_of(config):
-    """`(name, arguments)` of a run-config's method."""
+def methods_of(config):
+    """`{name: arguments}` of the methods of a run-config."""
     try:
-        arguments = json.loads(config["arguments"])
+        methods = json.loads(config["methods"])
     except ValueError as error:
-        raise Bad(f"arguments: {config['arguments']!r} is no JSON ({short(error)}); write {{\"lr\": 0.1}}") from None
-    if not isinstance(arguments, dict):
-        raise Bad(f"arguments: {config['arguments']!r} must be a map; write {{\"lr\": 0.1}}")
-    return config["method"], arguments
+        raise Bad(f"methods: {config['methods']!r} is no JSON ({short(error)}); write {{\"NoT\": {{}}}}") from None
+    if misfit(dict[str, dict], methods) or not methods:
+        raise Bad(f"methods: {config['methods']!r} must be a map of methods and their arguments; write {{\"NoT\": {{}}}}")
+    return methods
+
+
+def judge(config):
+    """Bad where a run-config cannot be used, before anything starts."""
+    task = whole_task(config)
+    for name, arguments in methods_of(config).items():
+        refuse(task, name, arguments)
+        if arguments.get("score") == "shift":
+            raise Bad(f"methods.{name}.score: shift takes the gradient of all forget data in one place, which no node "
+                      "has; choose tis or forget")
+    if config["min-clients"] > config["nodes"]:
+        raise Bad(f"min-clients: {config['min-clients']} is more than the {config['nodes']} nodes; lower it")
+    for key in ("timeout", "wait"):
+        if not config[key] > 0:
+            raise Bad(f"{key}: {config[key]} must be above 0; give it seconds")
+
+
+def misses_nobody(task, name, arguments):
+    """Whether the nodes of the targets may be gone before a request: whole clients leave, and it does without them."""
+    return task.settings["forget"] == "clients" and "target" not in needs(name, **arguments)
+
+
+def reads_history(name, arguments):
+    return "history" in needs(name, **arguments)
 
 
 def whole_task(config):
@@ -49,6 +75,14 @@ def whole_task(config):
     if task.settings["training"] != "fedavg":
         raise Bad(f"setting: {name} trains on the union of all data, which no node has; choose one of training: fedavg")
     return task
+
+
+def request(task, trained, name, arguments):
+    """The rounds of a method up to as many of recovery as the setting says; those of its own are not counted."""
+    for now in unlearn(task, trained, name, **arguments):
+        yield now
+        if now.then.round >= task.settings["unlearn_rounds"]:
+            return
 
 
 def mark(task):
