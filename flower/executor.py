@@ -7,7 +7,9 @@ anything. This imports once. It is all that is used here of what flwr does not d
 """
 import os
 import signal
+import socket
 import sys
+import time
 import traceback
 
 from flwr.supercore.superexec import run_superexec as superexec
@@ -41,7 +43,19 @@ def work(spec):
         os._exit(0)
 
 
+def wait_for(address):
+    """Wait until somebody takes connections: Flower's own retries become rare while a SuperNode is starting."""
+    host, _, port = address.rpartition(":")
+    while True:
+        try:
+            socket.create_connection((host, int(port)), 1).close()
+            return
+        except OSError:
+            time.sleep(0.2)
+
+
 if __name__ == "__main__":
+    wait_for(sys.argv[1])
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)       # forks that have ended are nobody's business
     superexec.get_executor = lambda *_, **__: Forking()
     superexec.run_superexec(sys.argv[1], insecure=True)

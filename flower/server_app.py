@@ -6,17 +6,16 @@ on; `result.json` says what each phase took, who was lost, and, where the run ha
 import json
 import time
 from dataclasses import replace
-from pathlib import Path
 
 from flwr.serverapp import ServerApp
 from safetensors.torch import save
 
 import lib
 from lib.errors import Bad, short
-from lib.files import runs_root, write
+from lib.files import write
 
 from flower.engine import Federation, named, say
-from flower.setting import judge, methods_of, misses_nobody, of_server, reads_history, request
+from flower.setting import folder, judge, methods_of, misses_nobody, of_server, reads_history, request
 
 app = ServerApp()
 
@@ -25,7 +24,7 @@ app = ServerApp()
 def main(grid, context):
     """Run training and requests as the run-config says."""
     config = dict(context.run_config)
-    out = Path(config["out"] or runs_root() / "flower").expanduser().absolute()
+    out = folder(config)
     result = {"config": config, "phases": [], "lost": [], "left": []}
     try:
         Server(grid, config, out, result).run()

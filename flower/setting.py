@@ -2,11 +2,13 @@
 import json
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 
 import lib
 from lib.errors import Bad, nearest, short
+from lib.files import runs_root
 from lib.methods import needs, refuse, unlearn
 from lib.profiles import load
 from lib.values import misfit
@@ -42,6 +44,11 @@ def methods_of(config):
     if misfit(dict[str, dict], methods) or not methods:
         raise Bad(f"methods: {config['methods']!r} must be a map of methods and their arguments; write {{\"NoT\": {{}}}}")
     return methods
+
+
+def folder(config):
+    """Where the models of a run go: `out`, or `flower` below `FU_RUNS`."""
+    return Path(config["out"] or runs_root() / "flower").expanduser().absolute()
 
 
 def judge(config):
