@@ -12,6 +12,7 @@ from lib.fl.finite import finite
 from lib.fl.messages import order_bytes, reply_of, unpacked
 
 from . import wire
+from .setting import named
 
 POLL = 0.1          # seconds between two looks for replies
 LOOK = 1.0          # seconds between two looks at who is there
@@ -133,9 +134,9 @@ class Federation:
                 replies[i] = found
         self.judge(place, jobs, lost)
         gone = {jobs[i].client for i in lost}
-        self.log.append({"what": order.phase if training else order.name, "round": order.round if training else None,
-                         "clients": sorted({job.client for job in jobs} - gone), "messages": len(sent) + len(answers),
-                         "out": out, "back": sum(map(len, answers.values())), "seconds": time.monotonic() - begin})
+        self.log.append({"what": place, "order": words(order), "clients": sorted({job.client for job in jobs} - gone),
+                         "messages": len(sent) + len(answers), "out": out, "back": sum(map(len, answers.values())),
+                         "seconds": time.monotonic() - begin})
         for i, reply in sorted(replies.items()):
             if reply.job.client not in gone:
                 yield reply
@@ -183,6 +184,19 @@ class Federation:
             self.say(self.lost[-1])
 
 
+def words(order):
+    """What clients are asked, by the names in an order."""
+    if not isinstance(order, Order):
+        return f"answer: {order.name}"
+    loss = order.loss.name if order.loss else "cross-entropy"
+    parts = [f"train: {loss}"]
+    if order.after_step:
+        parts.append(f"after a step: {order.after_step.name}")
+    if order.mask:
+        parts.append("under a mask")
+    return ", ".join(parts)
+
+
 def judged(task, job, state, order, data):
     """The Reply in a client's bytes, or, as a text, what is wrong with it."""
     try:
@@ -207,8 +221,3 @@ def fits(found, state, whole):
         return False
     known = [k for k in found if k in state]
     return all(found[k].shape == state[k].shape and found[k].dtype == state[k].dtype for k in known)
-
-
-def named(clients):
-    """`client 0`, `clients 0, 2`."""
-    return f"client{'s' * (len(clients) > 1)} {', '.join(map(str, clients))}"

@@ -11,6 +11,7 @@ import signal
 import sys
 import tempfile
 import time
+import tomllib
 from pathlib import Path
 
 import torch
@@ -19,9 +20,9 @@ from safetensors.torch import load_file
 import lib
 from lib.errors import Bad
 
-from .engine import named
-from .processes import HOST, Local
-from .setting import judge, methods_of, request, whole_task
+from .processes import APP, HOST, Local
+from .report import report
+from .setting import folder, judge, methods_of, request, whole_task
 
 
 def arguments(words=None):
@@ -47,7 +48,7 @@ def arguments(words=None):
     p.add_argument("--out", default="", help="folder for the models and result.json (default: none is kept)")
     a = p.parse_args(words)
     given = by_method(a.arguments, a.method)
-    return {"profile": a.profile, "setting": a.setting, "seed": a.seed, "nodes": a.nodes, "rounds": a.rounds,
+    return {"profile": a.profile, "setting": a.setting, "settings": "", "seed": a.seed, "nodes": a.nodes, "rounds": a.rounds,
             "methods": json.dumps({name: given.get(name, {}) for name in a.method}), "min-clients": a.min_clients, "timeout": a.timeout,
             "wait": a.wait, "target-leaves": not a.target_stays, "out": a.out}
 
@@ -80,9 +81,9 @@ def over_processes(config):
         run = federation.start_run(config)
         follow(federation, run, config, out)
         result = json.loads((out / "result.json").read_text())
-        result["whole"] = time.monotonic() - begin
         if "error" in result:
             raise Bad(result["error"])
+    result["whole"] = time.monotonic() - begin
     return result, kept(out)
 
 
@@ -138,48 +139,39 @@ def differences(ours, theirs):
     return found
 
 
-# -- what is said --------------------------------------------------------------------------------------------------------
+# -- both, and what is said ----------------------------------------------------------------------------------------------
 
-def report(result, states, found):
-    """The lines that the command ends with."""
-    numbers = next(iter(states.values())).values()
-    size = max(v.element_size() for v in numbers)
-    lines = [f"{'phase':<12}{'rounds':>7}{'seconds':>9}{'messages':>10}{'bytes':>12}{'formula':>12}{'ratio':>7}"]
-    for phase in result["phases"]:
-        sent = sum(x["out"] + x["back"] for x in phase["log"])
-        messages = sum(x["messages"] for x in phase["log"])
-        formula = phase["formula"] * size / 4
-        ratio = f"{sent / formula:.3f}" if formula else "-"
-        lines.append(f"{phase['what']:<12}{phase['rounds']:>7}{phase['seconds']:>9.1f}{messages:>10}{sent:>12,}"
-                     f"{formula:>12,.0f}{ratio:>7}")
-    lines.append(f"bytes: of orders and replies; formula: the cost of lib's rounds, at {size} bytes a number")
-    absent = [phase["what"] for phase in result["phases"] if phase["left"]]
-    if absent:
-        lines.append(f"no node of {named(result['left'])} was there during {', '.join(absent)}")
-    lines += result["lost"]
-    tensors = sum(map(len, states.values()))
-    if found:
-        lines += [f"differs by {value:.3g}: {name}" for name, value in found.items()]
-        lines.append(f"not bit-equal: {len(found)} of {tensors} tensors differ, by {max(found.values()):.3g} at most")
-    else:
-        lines.append(f"bit-equal: {len(states)} models, {tensors} tensors")
-    return lines
+def compared(config):
+    """Run, compare: the result with `differences` (empty: the same bits), `models`, `tensors` and `size`, bytes a number."""
+    judge(config)
+    with tempfile.TemporaryDirectory(prefix="fl-out-") as aside:
+        out = folder(config) if config["out"] else Path(aside)
+        out.mkdir(parents=True, exist_ok=True)
+        for old in out.glob("*.json"):      # of a run before this
+            old.unlink()
+        result, states = over_processes(config | {"out": str(out)})
+    result["differences"] = differences(in_this_process(config), states)
+    result["models"] = len(states)
+    result["tensors"] = sum(map(len, states.values()))
+    result["size"] = max(v.element_size() for v in states["trained"].values() if v.is_floating_point())
+    return result
+
+
+def on_flower(name, settings, seed, **changes):
+    """`compared` for a setting of a notebook, with as many nodes and rounds as it says; changes: of the run-config."""
+    defaults = tomllib.loads((APP / "pyproject.toml").read_text())["tool"]["flwr"]["app"]["config"]
+    methods = settings.get("methods") or {"NoT": {}}
+    given = {"setting": name, "settings": json.dumps(settings), "seed": seed, "nodes": settings["clients"], "rounds": 0,
+             "methods": json.dumps(methods), "target-leaves": True, "wait": 600.0, "timeout": 300.0}
+    return compared(defaults | given | changes)
 
 
 def main(config):
-    """Run, compare and report; 0 where the models are the same bits, 1 where they are not."""
-    judge(config)
-    with tempfile.TemporaryDirectory(prefix="fl-out-") as folder:
-        config = config | {"out": str(Path(config["out"]).absolute()) if config["out"] else folder}
-        Path(config["out"]).mkdir(parents=True, exist_ok=True)
-        for old in Path(config["out"]).glob("*.json"):
-            old.unlink()
-        result, states = over_processes(config)
-        found = differences(in_this_process(config), states)
-        for line in report(result, states, found):
-            say(line)
-        say(f"{result['whole']:.1f} s in all, from the start of the processes to their end")
-    return 1 if found else 0
+    """Run, compare and print the report; 0 where the models are the same bits, 1 where they are not."""
+    result = compared(config)
+    for line in report(result):
+        say(line)
+    return 1 if result["differences"] else 0
 
 
 def interrupted(number, frame):

@@ -14,8 +14,8 @@ import lib
 from lib.errors import Bad, short
 from lib.files import write
 
-from flower.engine import Federation, named, say
-from flower.setting import folder, judge, methods_of, misses_nobody, of_server, reads_history, request
+from flower.engine import Federation, say
+from flower.setting import folder, judge, methods_of, misses_nobody, named, of_server, reads_history, request
 
 app = ServerApp()
 

@@ -17,22 +17,28 @@ ALIKE = "full", "retain", "forget"      # data by which two sides know that they
 
 
 def settings_of(config):
-    """The flat settings of a run-config: those of the profile, with as many clients and rounds as it says.
+    """The flat settings of a run-config, with as many clients and rounds as it says.
 
-    setting: a name, or `02.name` where several notebooks have one of that name.
+    `settings` holds them as JSON; where that is empty they are those of a profile's `setting`: a name, or `02.name` where
+    several notebooks have one of that name.
     """
-    books = load(config["profile"])["notebooks"]
-    number, _, name = config["setting"].rpartition(".")
-    there = {}
-    for book, settings in books.items():
-        if number in ("", book):
-            there = {**settings, **there}
-    if name not in there:
-        raise Bad(f"setting: no setting {config['setting']!r} in {config['profile']}; {nearest(name, there, 'setting')}")
     changes = {"clients": config["nodes"]}
     if config["rounds"]:
         changes |= {"rounds": config["rounds"], "unlearn_rounds": config["rounds"]}
-    return there[name] | changes
+    found = json.loads(config["settings"]) if config["settings"] else of_profile(config["profile"], config["setting"])
+    return found | changes
+
+
+def of_profile(profile, setting):
+    """The flat settings of that name in a profile."""
+    number, _, name = setting.rpartition(".")
+    there = {}
+    for book, settings in load(profile)["notebooks"].items():
+        if number in ("", book):
+            there = {**settings, **there}
+    if name not in there:
+        raise Bad(f"setting: no setting {setting!r} in {profile}; {nearest(name, there, 'setting')}")
+    return there[name]
 
 
 def methods_of(config):
@@ -131,3 +137,8 @@ def of_server(config):
     kept = [client.val for k, client in enumerate(task.clients) if k not in leaving]
     bare = only(task, torch.cat([torch.empty(0, dtype=torch.long), *kept]))
     return replace(bare, x_test=task.x_test, y_test=task.y_test), mark(task)
+
+
+def named(clients):
+    """`client 0`, `clients 0, 2`."""
+    return f"client{'s' * (len(clients) > 1)} {', '.join(map(str, clients))}"

@@ -11,7 +11,8 @@ from flower_grid import Nodes, config_of, remember_tasks
 from flwr.app import Context, RecordDict
 
 from flower import server_app, setting
-from flower.run import differences, in_this_process, kept, report
+from flower.report import rows, verdict
+from flower.run import differences, in_this_process, kept
 
 METHODS = {"Original": {}, "Retrain": {}, "FT": {}, "NoT": {}, "FedEraser": {"recovery": True},
            "FUKD": {"lr": 0.01, "epochs": 1}, "PGD": {"iterations": 2, "updates": 2}, "MoDE": {"rounds": 2, "degrade": 1},
@@ -57,10 +58,17 @@ def test_what_is_sent_is_what_the_cost_formula_counts(whole):
     config, grid, result, states, here = whole
     sent = sum(x["out"] + x["back"] for phase in result["phases"] for x in phase["log"])
     assert sent < grid.bytes < 1.1 * sent       # Flower's own part of a message
-    [training] = [phase for phase in result["phases"] if phase["what"] == "training"]
-    formula = training["formula"] * 2           # float64
-    assert formula < sum(x["out"] + x["back"] for x in training["log"]) < 2 * formula
-    assert report(result, states, {})[-1].startswith(f"bit-equal: {len(states)} models, ")
+    table = {row["phase"]: row for row in rows(result | {"size": 8})}
+    assert all(1 < table[name]["ratio"] < 1.3 for name in ("training", "NoT", "FT", "Retrain"))    # small nets: heads count
+    assert table["NoT"]["asked"] == "1, 2" and table["training"]["asked"] == "0, 1, 2"
+    assert table["FCU"]["for"].startswith("train: contrast, after a step: fuse · ")
+    assert table["TIS-Reset"]["for"] == "answer: curvature" and table["Original"]["asked"] == "nobody"
+
+
+def test_the_verdict_says_what_differs():
+    same = {"differences": {}, "models": 2, "tensors": 8}
+    assert verdict(same) == "bit-equal: 2 models, 8 tensors"
+    assert "1 of 8 tensors differ from the run in one process, by 0.25" in verdict(same | {"differences": {"a/b": 0.25}})
 
 
 def test_a_class_is_forgotten_with_the_same_bits(tmp_path, monkeypatch):
