@@ -51,7 +51,7 @@ def test_a_method_is_the_same_bits(whole, name):
     assert len(mine) > 0 and differences(mine, theirs) == {}
     steps = [x for phase in result["phases"] if phase["what"] == name for x in phase["log"]]
     asked = {client for x in steps for client in x["clients"]}
-    assert (0 in asked) == (name in WITH_TARGET)
+    assert (0 in asked) == (name in WITH_TARGET) or name.startswith("Random")    # its curvature is known from TIS
 
 
 def test_what_is_sent_is_what_the_cost_formula_counts(whole):
