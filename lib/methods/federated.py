@@ -152,6 +152,15 @@ def stored_round(task, past, t):
     return jobs, updates, [weight / total for weight in weights]
 
 
+def those_heard(answers, jobs, updates, weights):
+    """Jobs, stored updates and weights of the clients that answered: one elsewhere may be lost (`lib.fl.engine`)."""
+    heard = [i for i, job in enumerate(jobs) if job.client in answers]
+    if len(heard) == len(jobs):
+        return jobs, updates, weights
+    share = sum(weights[i] for i in heard)
+    return [jobs[i] for i in heard], [updates[i] for i in heard], [weights[i] / share for i in heard]
+
+
 def recalibrated(task, state, t, jobs, updates, weights, share, per):
     """The stored updates of round t calibrated by a short training from `state` (FedEraser, Algorithm 1).
 
@@ -160,6 +169,7 @@ def recalibrated(task, state, t, jobs, updates, weights, share, per):
     recipe = custom(task, local_epochs=ceil(share * task.recipe.local_epochs))
     local = one_round(task, jobs, state, phase="federaser", start=t - 1, recipe=recipe,
                       schedule=task.settings["schedule"], keep_updates="all")
+    jobs, updates, weights = those_heard(local.updates, jobs, updates, weights)
     fresh = [local.updates[job.client] for job in jobs]
     if per == "average":
         updates = [average(updates, weights)]

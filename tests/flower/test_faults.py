@@ -153,6 +153,15 @@ def test_a_question_that_one_client_answers_with_nan(config):
         list(lib.unlearn(task, trained, "TIS-Reset"))
 
 
+def test_federaser_calibrates_those_that_answer(config):
+    grid, engine, task = federation(config, least=1)
+    trained = lib.train(task, lib.Store(setting.folder(config) / "store"))
+    grid.spoil[2] = silent
+    now = list(lib.unlearn(task, trained, "FedEraser"))[-1]
+    assert "federaser, round 2: client 2 did not answer" in engine.lost[0]
+    assert all(v.isfinite().all() for v in now.state.values())
+
+
 class Restarted(Nodes):
     """A SuperLink that is started anew after some calls: it knows neither run nor messages, and refuses the token."""
     left = 4
@@ -177,7 +186,7 @@ def test_a_run_over_an_ended_one_goes_on(config):
     from flower.run import differences, in_this_process, kept
     long = config | {"rounds": 4}
     grid = Restarted(long)
-    grid.left = 5
+    grid.left = 3
     with pytest.raises(Bad):
         server_app.app(grid, Context(1, 1, {}, RecordDict(), dict(long)))
     again = Nodes(long)
