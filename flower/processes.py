@@ -79,7 +79,7 @@ class Local:
         self.start(f"supernode-{client}", command("flower-supernode"), "--insecure", "--isolation", "process",
                    "--superlink", f"{HOST}:{self.port}", "--host", HOST, "--port", runtime.partition(":")[2],
                    "--node-config", config)
-        self.start(f"worker-{client}", sys.executable, "-m", "flower.worker", door)
+        self.start(f"worker-{client}", sys.executable, "-m", "flower.worker", door, "--leash")
         self.start(f"executor-{client}", sys.executable, "-m", "flower.executor", runtime)
 
     def start_run(self, config):

@@ -1,6 +1,6 @@
 """A client's process that lives on: it has torch and the data ready, where Flower starts a process for every message.
 
-    python -m flower.worker SOCKET      ends with the process that started it, when its standard input closes
+    python -m flower.worker SOCKET [--leash]    leash: it ends when its standard input closes, with who started it
 """
 import json
 import os
@@ -36,5 +36,6 @@ def end_with_parent():
 
 
 if __name__ == "__main__":
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    if "--leash" in sys.argv:
+        threading.Thread(target=end_with_parent, daemon=True).start()
     serve(sys.argv[1])

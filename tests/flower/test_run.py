@@ -70,7 +70,7 @@ def test_a_worker_answers_many_messages_and_ends_with_who_started_it(tmp_path):
     from lib.fl.messages import unpacked
     config = json.dumps(config_of(tmp_path, {"NoT": {}}))
     path = str(tmp_path / "w.sock")
-    process = subprocess.Popen([sys.executable, "-m", "flower.worker", path], cwd=ROOT, stdin=subprocess.PIPE,
+    process = subprocess.Popen([sys.executable, "-m", "flower.worker", path, "--leash"], cwd=ROOT, stdin=subprocess.PIPE,
                                env={**os.environ, "PYTHONPATH": str(ROOT)})
     try:
         wait_for(lambda: os.path.exists(path))
