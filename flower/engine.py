@@ -157,7 +157,7 @@ class Federation:
             for reply in self.asked(self.grid.pull_messages, list(waiting)):
                 key = waiting.pop(reply.metadata.reply_to_message_id)
                 if reply.has_error():
-                    silent[key] = f"failed ({' '.join(str(reply.error.reason).split())})"
+                    silent[key] = f"failed ({' '.join(str(reply.error.reason).split())[:200]})"
                 else:
                     answers[key] = wire.bytes_of(reply)
             for number, key in list(waiting.items()):

@@ -1,4 +1,8 @@
-"""A SuperLink and SuperNodes on the loopback, each with a home of its own, and an end to all of them."""
+"""A SuperLink and SuperNodes on the loopback, each with a home of its own, and an end to all of them.
+
+    python -m flower.processes WORD     the leash: ends all that carry the word when its standard input closes, which it
+                                        does when who holds the other end has been killed
+"""
 import contextlib
 import os
 import shutil
@@ -50,6 +54,7 @@ class Local:
     def __enter__(self):
         self.folder = Path(tempfile.mkdtemp(prefix="fl-"))
         try:
+            self.start("leash", sys.executable, "-m", "flower.processes", self.word)
             self.start_superlink()
             for client in range(self.count):
                 self.start_node(client)
@@ -59,7 +64,7 @@ class Local:
         return self
 
     def __exit__(self, *_):
-        self.end(self.all())
+        end(started_with(self.word))
         shutil.rmtree(self.folder, ignore_errors=True)
 
     # -- starting ----------------------------------------------------------------------------------------------
@@ -79,7 +84,7 @@ class Local:
         self.start(f"supernode-{client}", command("flower-supernode"), "--insecure", "--isolation", "process",
                    "--superlink", f"{HOST}:{self.port}", "--host", HOST, "--port", runtime.partition(":")[2],
                    "--node-config", config)
-        self.start(f"worker-{client}", sys.executable, "-m", "flower.worker", door, "--leash")
+        self.start(f"worker-{client}", sys.executable, "-m", "flower.worker", door)
         self.start(f"executor-{client}", sys.executable, "-m", "flower.executor", runtime)
 
     def start_run(self, config):
@@ -136,34 +141,36 @@ class Local:
         if code is not None:
             raise Bad(f"{name}: it has ended with status {code} ({self.last_words(name)}); run again")
 
-    def all(self):
-        """All processes that were started here, and those that they started."""
-        found = []
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                if process.environ().get(WORD) == self.word and process.pid != os.getpid():
-                    found.append(process)
-        return found
-
     # -- ending ------------------------------------------------------------------------------------------------
 
     def stop_node(self, client):
         """End a client's SuperNode, which says goodbye to the SuperLink, and what works for it."""
         for kind in ("supernode", "executor", "worker"):
             process = self.started.pop(f"{kind}-{client}")
-            self.end(family(process.pid))
+            end(family(process.pid))
             process.wait()
 
-    def end(self, processes, seconds=8):
-        """Ask processes to end, and end those that have not after so many seconds."""
-        for process in processes:
-            with contextlib.suppress(psutil.Error):
-                process.terminate()
-        _, left = psutil.wait_procs(processes, seconds)
-        for process in left:
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-        psutil.wait_procs(left, 5)
+
+def started_with(word):
+    """All processes that carry a word in their environment, as those do that they start; without this one."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get(WORD) == word and process.pid != os.getpid():
+                found.append(process)
+    return found
+
+
+def end(processes, seconds=8):
+    """Ask processes to end, and end those that have not after so many seconds."""
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            process.terminate()
+    _, left = psutil.wait_procs(processes, seconds)
+    for process in left:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(left, 5)
 
 
 def family(pid):
@@ -182,3 +189,8 @@ def toml(value):
     if isinstance(value, str):
         return "'''" + value + "'''" if "\\" in value or '"' in value else f'"{value}"'
     return repr(value)
+
+
+if __name__ == "__main__":
+    sys.stdin.buffer.read()
+    end(started_with(sys.argv[1]))

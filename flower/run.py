@@ -84,12 +84,14 @@ def over_processes(config):
         if "error" in result:
             raise Bad(result["error"])
     result["whole"] = time.monotonic() - begin
-    return result, kept(out)
+    return result, kept(out, methods_of(config))
 
 
-def kept(out):
-    """`{name: state}` of the models in a folder, as `trained` and `NoT/000`."""
-    files = [*out.glob("*.safetensors"), *out.glob("*/*.safetensors")]
+def kept(out, methods):
+    """`{name: state}` of the models of some methods in a folder, as `trained` and `NoT/000`."""
+    files = [out / "trained.safetensors"]
+    for name in methods:
+        files += (out / name).glob("*.safetensors")
     return {str(file.relative_to(out).with_suffix("")): load_file(file) for file in sorted(files)}
 
 

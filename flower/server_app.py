@@ -4,6 +4,7 @@ Below `out`: `trained.safetensors`, and for a method `NoT/000.safetensors` (what
 on; `result.json` says what each phase took, who was lost, and, where the run had to end, the sentence that says why.
 """
 import json
+import shutil
 import time
 from dataclasses import replace
 
@@ -25,9 +26,11 @@ def main(grid, context):
     """Run training and requests as the run-config says."""
     config = dict(context.run_config)
     out = folder(config)
-    result = {"config": config, "phases": [], "lost": [], "left": []}
+    result = {"config": config, "phases": [], "lost": [], "left": [],
+              "error": "ServerApp: it was ended before the run was done; see the SuperLink's log, and run again"}
     try:
         Server(grid, config, out, result).run()
+        del result["error"]
     except Bad as error:
         result["error"] = str(error)
         raise
@@ -94,6 +97,7 @@ class Server:
     def request(self, trained, name):
         """One method's rounds, each model kept."""
         begin = time.monotonic()
+        shutil.rmtree(self.out / name, ignore_errors=True)      # of a run before this
         formula = 0.0
         r = -1
         for r, now in enumerate(request(self.task, trained, name, self.methods[name])):

@@ -1,11 +1,9 @@
 """A client's process that lives on: it has torch and the data ready, where Flower starts a process for every message.
 
-    python -m flower.worker SOCKET [--leash]    leash: it ends when its standard input closes, with who started it
+    python -m flower.worker SOCKET
 """
 import json
-import os
 import sys
-import threading
 from multiprocessing.connection import Client, Listener
 
 
@@ -30,12 +28,5 @@ def serve(path):
                 continue        # whoever asked has gone
 
 
-def end_with_parent():
-    sys.stdin.buffer.read()
-    os._exit(0)
-
-
 if __name__ == "__main__":
-    if "--leash" in sys.argv:
-        threading.Thread(target=end_with_parent, daemon=True).start()
     serve(sys.argv[1])

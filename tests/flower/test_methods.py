@@ -26,7 +26,7 @@ def served(config, grid=None):
     grid = grid or Nodes(config, config["nodes"])
     server_app.app(grid, Context(1, 1, {}, RecordDict(), dict(config)))
     out = setting.folder(config)
-    return grid, json.loads((out / "result.json").read_text()), kept(out)
+    return grid, json.loads((out / "result.json").read_text()), kept(out, setting.methods_of(config))
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from processes import Started, wait_for
 from toy import ROOT
 
 from flower import worker
-from flower.processes import WORD, Local, toml
+from flower.processes import WORD, Local, end, started_with, toml
 from flower.run import arguments, differences
 from flower.setting import of_profile
 from lib.errors import Bad
@@ -65,12 +65,12 @@ def test_a_mistake_is_one_sentence_and_nothing_starts():
     assert run.left() == []
 
 
-def test_a_worker_answers_many_messages_and_ends_with_who_started_it(tmp_path):
+def test_a_worker_answers_many_messages(tmp_path):
     from flower_grid import config_of
     from lib.fl.messages import unpacked
     config = json.dumps(config_of(tmp_path, {"NoT": {}}))
     path = str(tmp_path / "w.sock")
-    process = subprocess.Popen([sys.executable, "-m", "flower.worker", path, "--leash"], cwd=ROOT, stdin=subprocess.PIPE,
+    process = subprocess.Popen([sys.executable, "-m", "flower.worker", path], cwd=ROOT,
                                env={**os.environ, "PYTHONPATH": str(ROOT)})
     try:
         wait_for(lambda: os.path.exists(path))
@@ -78,10 +78,9 @@ def test_a_worker_answers_many_messages_and_ends_with_who_started_it(tmp_path):
             answers = unpacked(worker.ask(path, config, client, "who", b"?"))
             assert "bad" in answers if client == 7 else answers["client"] == client
         assert "no client of 3" in answers["bad"]
-        process.stdin.close()
-        assert process.wait(20) == 0
     finally:
         process.kill()
+        process.wait()
 
 
 def test_what_was_started_is_ended_with_all_its_children(tmp_path):
@@ -89,11 +88,24 @@ def test_what_was_started_is_ended_with_all_its_children(tmp_path):
     federation.folder = tmp_path
     program = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(99)']); time.sleep(99)"
     federation.start("one", sys.executable, "-c", program)
-    wait_for(lambda: len(federation.all()) == 2)
-    federation.end(federation.all())
-    assert federation.all() == []
+    wait_for(lambda: len(started_with(federation.word)) == 2)
+    end(started_with(federation.word))
+    assert started_with(federation.word) == []
     with pytest.raises(Bad, match="one: it has ended with status"):
         federation.see("one")
+
+
+def test_the_leash_ends_what_was_started_when_its_holder_has_been_killed(tmp_path):
+    holder = ("import sys, time\nfrom pathlib import Path\nfrom flower.processes import Local\nf = Local(0, 9.0)\n"
+              f"f.folder = Path({str(tmp_path)!r})\nf.start('leash', sys.executable, '-m', 'flower.processes', f.word)\n"
+              "f.start('one', sys.executable, '-c', 'import time; time.sleep(99)')\nprint(f.word, flush=True)\ntime.sleep(99)")
+    process = subprocess.Popen([sys.executable, "-c", holder], cwd=ROOT, stdout=subprocess.PIPE, text=True,
+                               env={**os.environ, "PYTHONPATH": str(ROOT)})
+    word = process.stdout.readline().strip()
+    wait_for(lambda: len(started_with(word)) == 2)
+    process.kill()
+    process.wait()
+    wait_for(lambda: not started_with(word), 60)
 
 
 # -- real processes, by hand -----------------------------------------------------------------------------------------------
@@ -141,6 +153,7 @@ def test_a_process_that_is_killed_ends_the_run_in_one_sentence(victim, words):
     time.sleep(20)
     for process in found():
         process.kill()
+        process.wait()
     status, said = run.end(900)
     assert status == 2 and words in said.splitlines()[-1], said
     assert left_of(run) == []
