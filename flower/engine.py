@@ -7,7 +7,7 @@ import sys
 import time
 
 from lib.errors import Bad, short
-from lib.fl.engine import Order
+from lib.fl.engine import Call, Order
 from lib.fl.finite import finite
 from lib.fl.messages import order_bytes, reply_of, unpacked
 
@@ -134,7 +134,7 @@ class Federation:
                 replies[i] = found
         self.judge(place, jobs, lost)
         gone = {jobs[i].client for i in lost}
-        self.log.append({"what": place, "order": words(order), "clients": sorted({job.client for job in jobs} - gone),
+        self.log.append({"what": place, "order": words(order, jobs), "clients": sorted({job.client for job in jobs} - gone),
                          "messages": len(sent) + len(answers), "out": out, "back": sum(map(len, answers.values())),
                          "seconds": time.monotonic() - begin})
         for i, reply in sorted(replies.items()):
@@ -184,17 +184,17 @@ class Federation:
             self.say(self.lost[-1])
 
 
-def words(order):
-    """What clients are asked, by the names in an order."""
+def words(order, jobs):
+    """What clients are asked, by the names that stand in an order and its jobs."""
     if not isinstance(order, Order):
-        return f"answer: {order.name}"
+        return f"the question {order.name}"
     loss = order.loss.name if order.loss else "cross-entropy"
-    parts = [f"train: {loss}"]
+    parts = [f"labels {job.labels.name}" for job in jobs[:1] if isinstance(job.labels, Call)]
     if order.after_step:
-        parts.append(f"after a step: {order.after_step.name}")
+        parts.append(order.after_step.name)
     if order.mask:
-        parts.append("under a mask")
-    return ", ".join(parts)
+        parts.append("mask")
+    return " + ".join([loss, *parts])
 
 
 def judged(task, job, state, order, data):

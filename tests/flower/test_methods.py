@@ -61,8 +61,8 @@ def test_what_is_sent_is_what_the_cost_formula_counts(whole):
     table = {row["phase"]: row for row in rows(result | {"size": 8})}
     assert all(1 < table[name]["ratio"] < 1.3 for name in ("training", "NoT", "FT", "Retrain"))    # small nets: heads count
     assert table["NoT"]["asked"] == "1, 2" and table["training"]["asked"] == "0, 1, 2"
-    assert table["FCU"]["for"].startswith("train: contrast, after a step: fuse · ")
-    assert table["TIS-Reset"]["for"] == "answer: curvature" and table["Original"]["asked"] == "nobody"
+    assert table["FCU"]["for"] == "contrast + labels none + fuse · cross-entropy"
+    assert table["TIS-Reset"]["for"] == "the question curvature" and table["Original"]["asked"] == "nobody"
 
 
 def test_the_verdict_says_what_differs():
