@@ -14,7 +14,7 @@ app = ClientApp()
 def answered(kind, message, context):
     """The reply to a message. Nothing here needs torch: with a worker this process lives for one message only."""
     config = json.dumps(dict(sorted(context.run_config.items())))
-    client = int(context.node_config["partition-id"])
+    client = int(context.node_config.get("partition-id", -1))
     data = wire.bytes_of(message)
     path = context.node_config.get("worker")
     if path:

@@ -33,7 +33,8 @@ class Federation:
     def __init__(self, grid, mark, seconds=120.0, least=0, say=say):
         self.grid, self.mark, self.seconds, self.least, self.say = grid, mark, seconds, least, say
         self.nodes = {}         # client: node
-        self.strangers = {}     # node: why it is no client of ours
+        self.strangers = {}     # node: why it is no client of ours, and is not asked again
+        self.silent = []        # why nodes have not said who they are
         self.log = []
         self.lost = []
 
@@ -61,16 +62,22 @@ class Federation:
         new = there - set(self.nodes.values()) - set(self.strangers)
         messages = {node: wire.message(b"?", node, "query.who", self.seconds, "who") for node in new}
         answers, silent = self.exchange(messages)
-        for node, reason in silent.items():
-            self.strangers[node] = f"a node {reason}"
+        self.silent = [f"a node {reason}" for reason in silent.values()]
         for node, data in answers.items():
-            reason = self.introduce(node, unpacked(data))
+            reason = self.introduce(node, data)
             if reason:
                 self.strangers[node] = reason
                 self.say(reason)
 
-    def introduce(self, node, answer):
+    def introduce(self, node, data):
         """Take a node for the client that it says it is, or say why not."""
+        try:
+            answer = unpacked(data)
+            known = "bad" in answer or answer["client"] >= 0 and answer["mark"]
+        except Exception:
+            known = False
+        if not known:
+            return "a node is none of this app: it does not say who it is; give it another federation"
         if "bad" in answer:
             return f"a node cannot make the task: {answer['bad']}"
         client = answer["client"]
@@ -91,7 +98,7 @@ class Federation:
             if not missing:
                 return
             if time.monotonic() > end:
-                why = "; ".join(self.strangers.values())
+                why = "; ".join([*self.strangers.values(), *self.silent])
                 raise Bad(f"nodes: no node of {named(missing)} has come within {seconds:g} s" + (f" ({why})" if why else "")
                           + "; start them, and run again")
             time.sleep(LOOK / 2)

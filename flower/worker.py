@@ -4,15 +4,28 @@
 """
 import json
 import sys
+import time
 from multiprocessing.connection import Client, Listener
 
 
 def ask(path, config, client, kind, data):
     """What the worker at a socket answers, see `node.answer`; an error where it does not."""
-    with Client(path, family="AF_UNIX") as line:
+    with connected(path) as line:
         line.send_bytes(json.dumps([config, client, kind]).encode())
         line.send_bytes(data)
         return line.recv_bytes()
+
+
+def connected(path, seconds=60):
+    """A connection to a worker, which may still be starting."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return Client(path, family="AF_UNIX")
+        except (FileNotFoundError, ConnectionRefusedError):
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.2)
 
 
 def serve(path):

@@ -203,6 +203,22 @@ def test_nodes_that_do_not_come_are_named(config):
         engine.meet(3, 0.5)
 
 
+def test_a_node_that_says_nothing_is_asked_again_and_one_of_another_app_is_not(config, monkeypatch):
+    task, mark = of_server(config)
+    grid = Nodes(config, 3)
+    answer = grid.answer
+    grid.answer = lambda message: None if message.metadata.dst_node_id == 11 else answer(message)
+    engine = Federation(grid, mark, 0.3, say=lambda sentence: None)
+    with pytest.raises(Bad, match="no node of client 1 has come .*a node did not answer within 0.3 s"):
+        engine.meet(3, 0.2)
+    grid.answer = answer
+    engine.meet(3, 0.2)
+    grid = Nodes(config, 3)
+    grid.answer = lambda message: noise(message, None)
+    with pytest.raises(Bad, match="no node of clients 0, 1, 2 has come .*does not say who it is"):
+        Federation(grid, mark, 1.0, say=lambda sentence: None).meet(3, 0.2)
+
+
 def test_two_nodes_of_one_client_and_a_node_with_another_task_are_strangers(config):
     task, mark = of_server(config)
     grid = Nodes(config, 3)
