@@ -7,12 +7,16 @@ Several methods share one training; those that do without the target come last, 
 import argparse
 import json
 import os
-import signal
 import sys
 import tempfile
 import time
 import tomllib
 from pathlib import Path
+
+from workflow import ending
+
+if __name__ == "__main__":
+    ending.in_one_line()        # before the imports that take their time
 
 import torch
 from safetensors.torch import load_file
@@ -176,22 +180,11 @@ def main(config):
     return 1 if result["differences"] else 0
 
 
-def interrupted(number, frame):
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise KeyboardInterrupt(number)
-
-
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupted)
     try:
         status = main(arguments())
     except Bad as error:
         print(error, file=sys.stderr)
         status = 2
-    except KeyboardInterrupt as stop:
-        print("interrupted; all processes have ended", file=sys.stderr)
-        status = 128 + stop.args[0]
     sys.exit(status)

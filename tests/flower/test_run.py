@@ -137,7 +137,7 @@ def test_nothing_is_left_after_a_signal(number, seconds):
     time.sleep(seconds)
     run.signal(number)
     status, said = run.end(60)
-    assert status == 128 + number and "interrupted" in said.splitlines()[-1], said
+    assert status == 128 + number and said.splitlines()[-1].startswith("interrupted; "), said
     assert left_of(run) == []
 
 
