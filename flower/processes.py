@@ -22,6 +22,7 @@ from lib.files import ROOT
 
 APP = Path(__file__).resolve().parent
 HOST = "127.0.0.1"
+KINDS = "supernode", "executor", "worker"       # what a node is made of
 WORD = "FLOWER_RUN_WORD"       # in the environment of all that was started, and of all that they start
 
 
@@ -145,7 +146,7 @@ class Local:
 
     def stop_node(self, client):
         """End a client's SuperNode, which says goodbye to the SuperLink, and what works for it."""
-        for kind in ("supernode", "executor", "worker"):
+        for kind in KINDS:
             process = self.started.pop(f"{kind}-{client}")
             end(family(process.pid))
             process.wait()

@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 import lib
 from lib.errors import Bad
 
-from .processes import APP, HOST, Local
+from .processes import APP, HOST, KINDS, Local
 from .report import report
 from .setting import folder, judge, methods_of, request, whole_task
 
@@ -101,9 +101,13 @@ def kept(out, methods):
 
 def follow(federation, run, config, out):
     """Wait for the end of a run, and stop the target's node where the server waits for that."""
-    stopped = False
+    begin = time.monotonic()
+    met = stopped = False
     while not (out / "result.json").exists():
         federation.see("superlink")
+        if not met:
+            met = (out / "met.json").exists()
+            see_nodes(federation, met, begin)
         if run.poll() is not None:
             time.sleep(2)       # the log ends a moment before the process does
             if not (out / "result.json").exists():
@@ -115,6 +119,16 @@ def follow(federation, run, config, out):
                 say(f"the node of client {client} is stopped: the requests that follow do not need it")
             stopped = True
         time.sleep(0.2)
+
+
+def see_nodes(federation, met, begin):
+    """Say when all nodes have answered; until then Bad where one has ended. What ends later is the server's to judge."""
+    if met:
+        say(f"all nodes have answered after {time.monotonic() - begin:.0f} s")
+        return
+    for client in range(federation.count):
+        for kind in KINDS:
+            federation.see(f"{kind}-{client}")
 
 
 # -- the same in this process -------------------------------------------------------------------------------------------

@@ -55,6 +55,7 @@ class Server:
     def run(self):
         """Training, the requests that the target helps with, and then, when it has gone, those that do without it."""
         self.federation.meet(len(self.task.clients), self.config["wait"])
+        write(self.out / "met.json", json.dumps(sorted(self.federation.nodes)))
         self.task = replace(self.task, engine=self.federation)
         trained = self.train()
         absent = [name for name in self.methods if misses_nobody(self.task, name, self.methods[name])]

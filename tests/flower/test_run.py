@@ -142,15 +142,18 @@ def test_nothing_is_left_after_a_signal(number, seconds):
 
 
 @slow
-@pytest.mark.parametrize("victim, words", [("flower-superlink", "superlink: it has ended"), ("supernode-1", "client 1 ")])
-def test_a_process_that_is_killed_ends_the_run_in_one_sentence(victim, words):
-    run = command("--method", "NoT", "--nodes", "2")
+@pytest.mark.parametrize("victim, words, at", [
+    ("flower-superlink", "superlink: it has ended", "SuperLink on"), ("flower-superlink", "superlink: it has ended", "answered"),
+    ("supernode-1", "supernode-1: it has ended", "SuperLink on"), ("supernode-1", "client 1 ", "answered")])
+def test_a_process_that_is_killed_ends_the_run_in_one_sentence(victim, words, at):
+    run = command("--method", "NoT", "--nodes", "2", "--rounds", "9")
+    while at not in run.child.stdout.readline():
+        assert run.child.poll() is None
 
     def found():
         return [p for p in psutil.process_iter() if is_victim(p, run.word, victim)]
 
     wait_for(found, 300)
-    time.sleep(20)
     for process in found():
         process.kill()
         process.wait()
