@@ -9,13 +9,13 @@ ROOT = Path(__file__).resolve().parents[1]
 # from the bottom up; a room imports from those below it and from itself
 FLOORS = (("checksums", "errors", "extensions", "files", "sources", "profiles", "registry", "settings", "signatures", "values", "words"),
           ("fl",), ("metrics", "methods"),
-          ("runs",), ("theory",), ("report",), ("workflow",))
+          ("runs",), ("theory",), ("report",), ("workflow",), ("flower",))
 HEIGHT = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
 
 
 def modules():
-    """`{dotted name: path}` of all modules of lib and workflow."""
-    paths = [*ROOT.glob("lib/**/*.py"), *ROOT.glob("workflow/*.py")]
+    """`{dotted name: path}` of all modules of lib, workflow and flower."""
+    paths = [*ROOT.glob("lib/**/*.py"), *ROOT.glob("workflow/*.py"), *ROOT.glob("flower/*.py")]
     return {".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p for p in paths}
 
 
@@ -38,7 +38,7 @@ ARROWS = {name: imported(name, path, KNOWN) for name, path in KNOWN.items()}
 
 
 def room(name):
-    return name.split(".")[1] if name.startswith("lib.") else "workflow"
+    return name.split(".")[1] if name.startswith("lib.") else name.split(".")[0]
 
 
 @pytest.mark.parametrize("name", [n for n in ARROWS if n != "lib"])

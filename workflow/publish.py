@@ -26,6 +26,7 @@ from lib.profiles import load, seeds_of, select
 from .index import index, state
 from .jobs import cells, notebook
 
+TOLD = ("quick", "flower")      # profiles whose outputs are those of the committed notebooks
 SHOWN = {"paper": "At the paper's own scale", "reduced": "In the reduced profile"}     # in the README
 
 
@@ -105,13 +106,13 @@ def _parts(number, settings):
 
 
 def copy(profile, only=None):
-    """Copy results, figures and claims of the chosen settings, and with quick the notebooks' outputs; nothing if one is
+    """Copy results, figures and claims of the chosen settings, with TOLD the notebooks' outputs too; nothing if one is
     missing, or if committed results of another setting would be lost. Returns the files written."""
     name, chosen = profile["profile"], select(profile, only)
     numbers = [n for n in chosen if notebook(n)]
     for number in numbers:
         _refuse_unfinished(profile, number, chosen[number])
-    pages = _clean_notebooks(numbers) if name == "quick" else {}
+    pages = _clean_notebooks(name, numbers) if name in TOLD else {}
     written = []
     for number in numbers:
         written += _replace(ROOT / "results" / name, f"{number}.*", runs_root() / name / "results")
@@ -134,8 +135,8 @@ def _refuse_unfinished(profile, number, settings):
         if beside(table).exists():
             verify(table, f"run notebook {number} again: ./run_all.sh --profile {name} --only {number}")
     whole = settings == everything
-    if name == "quick" and not whole:
-        raise Bad(f"nothing is published: with quick, the outputs of notebook {number} are committed as a whole; "
+    if name in TOLD and not whole:
+        raise Bad(f"nothing is published: with {name}, the outputs of notebook {number} are committed as a whole; "
                   f"use --only {number}")
     again = f"use ./run_all.sh --profile {name} --only"
     given = ran_with(path)
@@ -150,12 +151,12 @@ def _refuse_unfinished(profile, number, settings):
                   f"{again} {part} --publish")
 
 
-def _clean_notebooks(numbers):
+def _clean_notebooks(name, numbers):
     """`{path: text}` of the notebooks with the outputs of their run."""
     pages = {}
     for number in numbers:
         source = notebook(number)
-        ran = runs_root() / "quick" / "notebooks" / source.name
+        ran = runs_root() / name / "notebooks" / source.name
         pages[source] = _dumps(clean(_plain(source), _plain(ran)))
     return pages
 

@@ -1,5 +1,8 @@
 """Orders and replies as bytes: plain values as JSON, tensors as safetensors. An engine elsewhere sends these.
 
+Weights of convolutions keep the order in memory that they have: a sum over them adds in that order, and sums of floats
+differ in their last bits with it.
+
     server: order_bytes(state, job, order)      client: answered(task, data) -> bytes      server: reply_of(job, data)
 """
 import json
@@ -23,7 +26,8 @@ def plain(value, tensors):
     """
     if torch.is_tensor(value):
         tensors.append(value)
-        return {"tensor": len(tensors) - 1}
+        kind = "channels last" if channels_last(value) else "tensor"
+        return {kind: len(tensors) - 1}
     if isinstance(value, Recipe):
         return {"recipe": asdict(value)}
     for name, kind in RECORDS.items():
@@ -48,11 +52,18 @@ def whole(value, tensors):
     [(kind, held)] = value.items()
     if kind == "tensor":
         return tensors[str(held)]
+    if kind == "channels last":
+        return tensors[str(held)].contiguous(memory_format=torch.channels_last)
     if kind == "recipe":
         return Recipe(**held)
     if kind == "map":
         return {key: whole(one, tensors) for key, one in held}
     return RECORDS[kind](**whole(held, tensors))
+
+
+def channels_last(t):
+    """Whether a tensor lies in memory with its channels last, and no other way round."""
+    return t.dim() == 4 and t.is_contiguous(memory_format=torch.channels_last) and not t.is_contiguous()
 
 
 def packed(value):

@@ -175,6 +175,10 @@ def test_bytes_give_back_what_they_were_made_of():
     back = unpacked(packed(value))
     assert back["a"] == value["a"] and back["e"] == value["e"] and back[""] == {}
     assert torch.equal(back["b"], value["b"]) and torch.equal(back["c"]["1"], value["c"]["1"])
+    turned = torch.randn(2, 3, 4, 5).contiguous(memory_format=torch.channels_last)
+    back = unpacked(packed({"turned": turned, "straight": turned.contiguous()})) | back
+    assert torch.equal(back["turned"], turned) and back["turned"].stride() == turned.stride()
+    assert back["straight"].is_contiguous()
     assert back["d"].name == "x" and back["d"].arguments["w"].dtype == torch.bool
 
 
