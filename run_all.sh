@@ -169,7 +169,7 @@ if [ -n "$test" ]; then     # an empty store: else nbval would only read what an
     set -- tests "$@"
     [ ! -d notebooks ] || set -- --nbval-lax --nbval-current-env notebooks "$@"
     cores=$("$PY" -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')
-    run "$PY" -m pytest -q -n "${jobs:-$cores}" --dist loadfile "$@"
+    run "$PY" -m pytest -q -n "${jobs:-$cores}" --dist loadfile --no-loadscope-reorder "$@"
     exit
 fi
 

@@ -4,11 +4,13 @@
 
 Process time of one thread, interleaved: median (min to max). `centralised` is an epoch over the same samples in batches
 of the same size, the floor; `by hand` is FedAvg as a tutorial writes it, its weights equal to ours but for rounding.
+Other libraries join where they are installed, see peers.py.
 """
 import argparse
 from functools import partial
 
 from clock import interleaved, ratios, spread
+from peers import peers
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -68,7 +70,7 @@ def candidates(settings):
 
     stream = lib.fedavg(task, "full", start, phase="train")
     return {"centralised": centralised, "ours": partial(next, stream),
-            "by hand": partial(by_hand, task, hand, data, start, 1)}
+            "by hand": partial(by_hand, task, hand, data, start, 1), **peers(task, data, sgd)}
 
 
 def main():

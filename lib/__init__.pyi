@@ -95,6 +95,12 @@ from .report.ablations import (
     tensors as tensors,
 )
 from .report.backdoor import asleep as asleep, triggered_images as triggered_images
+from .report.budgets import (
+    budget_curves as budget_curves,
+    savings as savings,
+    show_budgets as show_budgets,
+    show_savings as show_savings,
+)
 from .report.claims import (
     claim as claim,
     judge as judge,
@@ -120,6 +126,7 @@ from .report.rows import (
     rows as rows,
     save_results as save_results,
 )
+from .report.statistics import converged as converged, pairs as pairs, tiers as tiers
 from .report.style import color as color, save_figure as save_figure, style as style
 from .report.summary import (
     by_seed as by_seed,

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import re
+import shutil
 import socket
 import tempfile
 from pathlib import Path
@@ -89,39 +90,75 @@ def write(path, data):
 
 def write_by(path, fill):
     """`write` for what writes itself: `fill(f)` gets the open binary file."""
+    with writing(path) as f, writable(path):
+        fill(f)
+    return Path(path)
+
+
+@contextlib.contextmanager
+def writing(path):
+    """An open binary file that becomes `path` when the block ends, to be used by `with`: whole, or not at all."""
     path = Path(path)
-    try:
+    with writable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(path, fill)
-    except OSError as error:
-        raise Bad(f"{path}: cannot be written ({error.strerror}); make room or let it be written, and run again") from error
-    return path
-
-
-def _write(path, fill):
-    prefix = f".{path.name}.{socket.gethostname()}.{os.getpid()}."
-    handle, temporary = tempfile.mkstemp(prefix=prefix, suffix=".part", dir=path.parent)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}{writer()}", suffix=".part", dir=path.parent)
+    f = os.fdopen(handle, "wb")
     try:
-        with os.fdopen(handle, "wb") as f:
-            fill(f)
+        yield f
+        with writable(path):
             f.flush()
             os.fsync(f.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, path)
+            f.close()
+            os.chmod(temporary, 0o666 & ~umask())
+            os.replace(temporary, path)
     except BaseException:
+        with contextlib.suppress(OSError):      # a full disk refuses what is left in the buffer once more
+            f.close()
         Path(temporary).unlink(missing_ok=True)
         raise
 
 
+@contextlib.contextmanager
+def writable(path):
+    """Bad, in one sentence, where the system refuses to write in the block: a full disk, a read-only folder."""
+    try:
+        yield
+    except OSError as error:
+        raise Bad(f"{path}: cannot be written ({error.strerror}); make room or let it be written, and run again") from error
+
+
+def umask():
+    """The bits that new files go without."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def writer():
+    """What the name of a temporary file says of its writer: this machine and this process."""
+    return f".{socket.gethostname()}.{os.getpid()}."
+
+
 def sweep(folder):
     """Remove what killed processes of this machine had begun to write under a folder; those of others are left alone."""
-    ending = re.compile(rf"\.{re.escape(socket.gethostname())}\.(\d+)\.[^.]*\.part")
-    for path in Path(folder).rglob(".*.part"):
-        writer = ending.search(path.name)
-        if writer and not alive(int(writer[1])):
-            path.unlink(missing_ok=True)
+    for path in sorted(Path(folder).rglob(".*.part")):
+        if abandoned(path):
+            remove(path)
+
+
+def abandoned(path):
+    """Whether a temporary file or folder is that of a process of this machine that runs no more."""
+    found = re.search(rf"\.{re.escape(socket.gethostname())}\.(\d+)\.[^.]*\.part$", path.name)
+    return found is not None and not alive(int(found[1]))
+
+
+def remove(path):
+    """Delete a file, or a folder with all that is in it; nothing where it is gone."""
+    if path.is_dir():
+        with contextlib.suppress(FileNotFoundError):        # another process removes it as well
+            shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def alive(process):

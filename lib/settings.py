@@ -107,7 +107,9 @@ KEYS = {
     "training": Key(Literal["fedavg", "union"], "fedavg", "federated averaging, or SGD over all clients' data at once"),
     "participation": Key(Participation | None, None,
                          "clients drawn for each round: a share as 0.1, or a number as 100 (null: all)"),
-    "dtype": Key(Literal["float32", "float64"], "float32", "precision of the arithmetic"),
+    "dtype": Key(Literal["float32", "float64", "bfloat16"], "float32",
+                 "precision of the arithmetic; bfloat16 is for training's and evaluation's products alone, all that is "
+                 "kept, summed or derived (losses, averages, momentum, curvature) stays float32"),
     "matmul": Key(Literal["highest", "high"], "highest", "precision of float32 matrix products; high is TF32 on a GPU"),
     "device": Key(Literal["auto", "cpu", "cuda"], "auto", "where to compute"),
     "threads": Key(Annotated[int, Range(1, 1024)], 1, "CPU threads of a job"),

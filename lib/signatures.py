@@ -117,6 +117,8 @@ SIGNATURES = {
             "curvature": Argument(Literal['ggn', 'ggn_mc', 'hessian'], 'ggn'),
             "path": Argument(Literal['auto', 'hooks', 'backpack', 'vmap'], 'auto'),
             "draw": Argument(Whole, 0),
+            "recovery": Argument(bool, False),
+            "lr": Argument(Rate | None, None),
         },
         "Random-Reset+TRIM": {
             "gamma": Argument(Percent, 30.0),
@@ -144,6 +146,8 @@ SIGNATURES = {
             "curvature": Argument(Literal['ggn', 'ggn_mc', 'hessian'], 'ggn'),
             "path": Argument(Literal['auto', 'hooks', 'backpack', 'vmap'], 'auto'),
             "score": Argument(Literal['tis', 'forget', 'shift'], 'tis'),
+            "recovery": Argument(bool, False),
+            "lr": Argument(Rate | None, None),
         },
         "TIS-Reset+TRIM": {
             "gamma": Argument(Percent, 30.0),

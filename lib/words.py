@@ -89,6 +89,7 @@ METRICS = {row.name: row for row in (
     Metric("retain_acc", "retain accuracy", "percent", "accuracy"),
     Metric("forget_acc", "forget accuracy", "percent", "accuracy"),
     Metric("test_acc", "test accuracy", "percent", "accuracy"),
+    Metric("val_acc", "validation accuracy", "percent", "accuracy"),
     Metric("mia", "MIA", "percent", "attack"),
     Metric("test_acc_all", "test accuracy with the forgotten class", "percent", "accuracy"),
     Metric("avg_gap", "average gap", "percent points", "gap"),

@@ -1,4 +1,4 @@
-"""A flipped bit anywhere is found, or changes nothing: 200 of them over all that numbers are kept in."""
+"""A flipped bit anywhere is found, or changes nothing: 240 of them over all that numbers are kept in."""
 import random
 from pathlib import Path
 
@@ -12,9 +12,10 @@ from lib.checksums import seal, verify
 from lib.errors import Bad
 from lib.fl.archives import read_archive, write_archive
 from lib.report.rows import to_csv
+from lib.runs.store import Slot
 
 ROOT = Path(__file__).resolve().parents[1]
-FLIPS = 40          # of each of five kinds
+FLIPS = 40          # of each of six kinds
 
 
 def flipped(path, seed):
@@ -63,6 +64,20 @@ def test_tensors_of_the_store(store):
     assert found_or_harmless(paths, lambda: entry.tensors("final"), lambda got: same(got, state)) == FLIPS
 
 
+def test_many_states_in_a_file_of_the_store(store):
+    states = {name: {"w": torch.rand(20, 5)} for name in "abc"}
+    slot = Slot(store, "training", {"a": 1})
+    with slot.many("round") as put:
+        for name, state in states.items():
+            put(name, state)
+    entry = slot.finish({})
+
+    def read():
+        return {name: entry.tensors(f"round/{name}") for name in "abc"}
+    paths = [entry.folder / "round.states"]
+    assert found_or_harmless(paths, read, lambda got: all(same(got[name], states[name]) for name in "abc")) == FLIPS
+
+
 def test_archives(tmp_path):
     rng = np.random.default_rng(0)
     path = tmp_path / "a.npz"
@@ -80,7 +95,7 @@ def test_results(tmp_path, monkeypatch):
     lib.save_results("quick", "02", lib.rows(records, profile="quick", notebook="02"))
     wanted = to_csv(lib.load_results("quick", "02"))
     folder = tmp_path / "quick" / "results"
-    paths = [folder / "02.csv", folder / "02.sha256"]
+    paths = [folder / "02.csv", folder / "02.curves.csv", folder / "02.sha256"]
 
     def read():
         return to_csv(lib.load_results("quick", "02"))

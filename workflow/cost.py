@@ -1,4 +1,5 @@
-"""What a profile holds and costs: a table of its settings, with estimated FLOPs."""
+"""What a profile holds and costs: a table of its settings with estimated FLOPs, and the memory that a job asks for."""
+from math import ceil
 
 from lib.profiles import seeds_of, select
 from lib.settings import complete
@@ -71,3 +72,72 @@ def estimate_flops(settings):
     methods, ablations = ([find(name.split("/")[0]).recovery for name in s[k]] for k in ("methods", "ablations"))
     after = s["unlearn_rounds"] * sum(methods) + s["ablation_rounds"] * sum(ablations)
     return both * n * (s["rounds"] + kept * after)
+
+
+# ---------------------------------------------------------------- what a job asks a scheduler for
+
+BASE_MB = 1000          # Python with torch and all that lib brings
+CUDA_MB = 3000          # what a CUDA context takes of the host's memory
+STEP_MB = 500           # requests are rounded up to whole steps
+STATES = 24             # copies of a net's numbers: weights, gradients, momentum, sums, curvature, a group of a sweep
+CURVATURE_BATCH = 256   # images whose activations curvature holds at a time
+# millions of parameters, and activations a pixel of an image that a training step holds; rough, for the usual width
+NETS = {"small_cnn": (0.2, 40), "cnn": (0.2, 130), "tis_cnn": (1.7, 110), "resnet18": (11.2, 150),
+        "resnet18_3x3": (11.2, 2000), "vit_b16": (86, 800), "small_vit": (0.5, 200)}
+USUAL_WIDTH = {"resnet18": 64, "resnet18_3x3": 64}
+
+
+def resources(settings, gpus):
+    """`{"mem_mb", "gpu"}` that a job over some settings asks for; gpus: how many the machine has.
+
+    Memory is the host's: on a GPU activations are in its own, and images are kept in the size in which they come.
+    """
+    on_gpu = [gpus > 0 and s.get("device", "auto") != "cpu" for s in settings]
+    needed = [memory_mb(s, gpu) for s, gpu in zip(settings, on_gpu, strict=True)]
+    return {"mem_mb": max(needed, default=BASE_MB), "gpu": int(any(on_gpu))}
+
+
+def memory_mb(settings, gpu=False):
+    """Megabytes of the host's memory that a setting takes at the most, estimated from above; own data and own nets
+    count as CIFAR-10 and ResNet-18."""
+    s = complete(settings)
+    numbers = state_numbers(s)
+    states = STATES + (0 if s["history"] == "none" else 3)     # a client's update, as it is, written and read back
+    total = image_bytes(s, gpu) + 4 * states * numbers
+    if gpu:
+        base = BASE_MB + CUDA_MB
+    else:
+        base = BASE_MB
+        total += 4 * activations(s)
+    return STEP_MB * ceil((base + total / 2**20) / STEP_MB)
+
+
+def image_bytes(s, gpu):
+    """Bytes of all images: a byte a number, eight in the digits, whose noise is added to floats."""
+    channels, native, _ = SHAPES.get(s["dataset"], SHAPES["cifar10"])
+    size = native if gpu else s["size"] or native
+    train = s["n_train"] or SIZES.get(s["dataset"], 50000)
+    test = s["n_test"] or SIZES.get(s["dataset"], 50000) // 4
+    each = 8 if s["dataset"] in ("digits", "digits_clean") else 1
+    return each * (train + test) * (s["channels"] or channels) * size ** 2
+
+
+def state_numbers(s):
+    """Numbers in a state of the net."""
+    millions, _ = NETS.get(s["model"], NETS["resnet18"])
+    return 1e6 * millions * widening(s) ** 2
+
+
+def activations(s):
+    """Numbers that a step, or curvature where a method of the setting asks for it, holds of a batch."""
+    _, per_pixel = NETS.get(s["model"], NETS["resnet18"])
+    size = s["input_size"] or s["size"] or SHAPES.get(s["dataset"], SHAPES["cifar10"])[1]
+    scored = any(name.startswith(("TIS", "Random")) for name in s["methods"])
+    batch = max(s["batch_size"], CURVATURE_BATCH) if scored else s["batch_size"]
+    return batch * per_pixel * size ** 2 * widening(s)
+
+
+def widening(s):
+    """How many times as wide as usual the net is."""
+    usual = USUAL_WIDTH.get(s["model"], 32)
+    return (s["width"] or usual) / usual

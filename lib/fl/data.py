@@ -41,7 +41,8 @@ class Data:
     """Images x [N, C, H, W] (uint8, or float64 digits that are standardised already) with labels y [N] (int64).
 
     `mean` and `std` hold one number per channel for x / 255, and are None for floats. `white` is the brightest value
-    an image can take in x, that of a trigger pixel.
+    an image can take in x, that of a trigger pixel. `resize`: the side to which images are still to be `resized`, batch
+    by batch; None where they have theirs.
     """
     name: str
     x: torch.Tensor
@@ -52,6 +53,7 @@ class Data:
     mean: tuple | None
     std: tuple | None
     white: float = 255
+    resize: int | None = None
 
 
 def dataset(name=None):
@@ -59,14 +61,16 @@ def dataset(name=None):
     return DATASETS.named(name)
 
 
-def load(name, *, seed=0, size=None, channels=None, normalise=None, test_share=0.2, n_train=None, n_test=None, **own):
+def load(name, *, seed=0, size=None, channels=None, normalise=None, test_share=0.2, n_train=None, n_test=None,
+         later=False, **own):
     """The data set called `name`, or the one at the path `name`: a folder of class folders (in train/ and test/, or
     split here) or an .npz with x and y, or x_train, y_train, x_test, y_test, and perhaps classes. A relative path is
     taken from the repository, else from the folder of the archives.
 
     size: shorter side in pixels, then a centre crop to a square. channels: 3 repeats grey images. n_train, n_test:
     random subsets with the classes in proportion. test_share: where there is no split. normalise: a key of NORMS.
-    own: other arguments of the data set. Subsets, split and noise depend on the seed alone. Raises Bad.
+    later: where all images have one size, leave them as they are, to be `resized` in the batch (see `Data.resize`): on
+    a GPU that takes less memory and no time. own: other arguments of the data set. Subsets, split and noise depend on the seed alone. Raises Bad.
     """
     name = str(name)
     asked = {"size": size, "channels": channels, "normalise": normalise, "test_share": test_share,
@@ -85,12 +89,15 @@ def load(name, *, seed=0, size=None, channels=None, normalise=None, test_share=0
         arrays = read_folder(where, size, channels) if where.is_dir() else read_archive(where)
     parts = _split(where, arrays, test_share, generator(seed, "data", "split"))
     tensors = []
+    sides = {parts[0][0].shape[1:3], parts[1][0].shape[1:3]}
+    later = later and size is not None and sides != {(size, size)}
     for (x, y, indices), part, count in zip(parts, ("train", "test"), (n_train, n_test), strict=True):
         indices = _subset(where, y, indices, f"n_{part}", count, generator(seed, "data", part))
         _judge_classes(where, part, y[indices.numpy()], arrays["classes"], count)
-        tensors += [_take(where, x, indices, size, channels), torch.from_numpy(y)[indices]]
+        tensors += [_take(where, x, indices, None if later else size, channels), torch.from_numpy(y)[indices]]
     mean, std = _norm(name, normalise, tensors[0].shape[1])
-    return Data(name if name in DATASETS else where.stem, *tensors, tuple(arrays["classes"]), mean, std)
+    return Data(name if name in DATASETS else where.stem, *tensors, tuple(arrays["classes"]), mean, std,
+                resize=size if later else None)
 
 
 def _made(name, seed, asked, own):
@@ -179,12 +186,12 @@ def _take(where, x, indices, size, channels):
     must_fit(len(indices) * channels * height * width, where, "set a smaller size, or n_train and n_test")
     out = torch.empty(len(indices), channels, height, width, dtype=torch.uint8)
     for piece, chosen in zip(out.split(PIECE), indices.split(PIECE), strict=True):
-        piece.copy_(_resize(images[chosen].permute(0, 3, 1, 2).contiguous(), size))     # grey is repeated
+        piece.copy_(resized(images[chosen].permute(0, 3, 1, 2).contiguous(), size))     # grey is repeated
     return out
 
 
-def _resize(x, size):
-    """Antialiased: the shorter side of x [N, C, H, W] becomes `size`, then the centre is cut out."""
+def resized(x, size):
+    """Images x at the side `size`, antialiased: the shorter side of x [N, C, H, W] becomes `size`, then the centre is cut out."""
     if size is None or tuple(x.shape[2:]) == (size, size):
         return x
     height, width = (max(size, round(side * size / min(x.shape[2:]))) for side in x.shape[2:])
@@ -293,8 +300,9 @@ def _digits(name, size, channels, noise, n_train, n_test, seed):
         raise Bad(f"{name}: n_train {n_train} leaves no test images of the {len(y)} there are; take at most "
                   f"{len(y) - 1}")
     x = torch.from_numpy(source.images).double()[:, None]
-    mean, std, scale = x.mean(), x.std(correction=0), (1 + noise**2) ** 0.5
-    x = _resize((x - mean) / std, size).repeat(1, _channels(1, channels, name), 1, 1)
+    mean, std = source.images.mean(), source.images.std()       # NumPy's sums do not depend on the number of threads
+    scale = (1 + noise**2) ** 0.5
+    x = resized((x - mean) / std, size).repeat(1, _channels(1, channels, name), 1, 1)
     if noise:
         # drawn for all images whatever the subset: an image looks the same in every subset of one seed
         x = (x + noise * torch.randn(x.shape, dtype=x.dtype, generator=generator(seed, "data", "noise"))) / scale

@@ -191,9 +191,10 @@ def features(model, x):
     seen = []
     handle = head.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     try:
-        return model(x), seen[0]
+        logits = model(x)
     finally:
         handle.remove()
+    return logits, seen[0].to(logits.dtype)     # in bfloat16 a layer's inputs are rounder than the logits
 
 
 @torch.no_grad()

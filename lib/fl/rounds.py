@@ -1,18 +1,17 @@
 """FedAvg: the only training loop, and what one round costs. Every method and every training run is made of it."""
 import time
-from itertools import count, pairwise
+from itertools import count
 from math import cos, pi
 from typing import NamedTuple
 
 import torch
-from torch.nn.functional import cross_entropy, pad
+from torch.nn.functional import cross_entropy
 
 from ..errors import Bad
+from . import batches
 from .engine import ANSWERS, Call, Order, Reply, functions, labelled, loss as named_loss, resolved
 from .task import Job, State
 
-WHOLE = 2**22  # numbers in a client's images up to which an epoch is normalised at once: fewer small operations
-WHOLE_ON_GPU = 2**28  # the same where launching operations is what costs: 1 GiB in float32
 BYTES = 4  # a transferred number counts as float32, whatever the arithmetic on this machine
 
 
@@ -53,13 +52,12 @@ class Then(NamedTuple):
 class Round(NamedTuple):
     """What every method and every training step yields.
 
-    mask: entries that may train afterwards (True), per tensor; updates: `{client: local minus received state}`;
-    extra: optimiser tensors that live on; then: how recovery goes on from here.
+    mask: entries that may train afterwards (True), per tensor; extra: optimiser tensors that live on; then: how
+    recovery goes on from here.
     """
     state: State
     cost: Cost = Cost()
     mask: State | None = None
-    updates: dict | None = None
     extra: State | None = None
     then: Then = Then()
 
@@ -116,6 +114,7 @@ class Worker:
         self.task = task
         self.recipe = recipe
         self.model = task.model
+        self.net = task.in_dtype(self.model)    # the same parameters, as a loss sees them
         self.live = self.model.state_dict()  # the net's own tensors, filled and read in place
         self.parameters = list(self.model.parameters())
         self.opt = optimiser(self.parameters, recipe, task.device)
@@ -174,10 +173,12 @@ class Worker:
         plain = loss is None and after_step is None and not frozen
         capturable = plain and self.can_capture()
         seen = 0
-        for step, (x, y) in enumerate(self.minibatches(job, rng), 1):
+        stream = batches.minibatches(self.task, self.recipe, job, rng, ahead=not capturable)
+        for step, (plan, y, x) in enumerate(stream, 1):
             if capturable and len(y) == self.recipe.batch_size:     # of a ragged tail a graph would be kept for nothing
-                self.graphed_step(x, y)
+                self.graphed_step(plan, y)
             else:
+                x = batches.images(self.task, self.recipe, plan) if x is None else x
                 self.gradient_step(x, y, loss or default_loss)
             if frozen:
                 put_back(frozen)
@@ -192,7 +193,7 @@ class Worker:
 
     def gradient_step(self, x, y, loss):
         self.opt.zero_grad()
-        loss(self.model, x, y).backward()
+        loss(self.net, x, y).backward()
         if self.recipe.clip is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip)
         self.opt.step()
@@ -212,26 +213,31 @@ class Worker:
         wanted = self.task.device.type == "cuda" and self.task.settings["cuda_graphs"]
         return wanted and recipe.optimizer == "sgd" and recipe.clip is None
 
-    def graphed_step(self, x, y):
-        """The default step, captured once per batch shape as a CUDA graph and replayed."""
-        if x.shape not in self.graphs:
-            self.graphs[x.shape] = self.capture(x, y)
-        graph, static_x, static_y = self.graphs[x.shape]
-        static_x.copy_(x)
-        static_y.copy_(y)
+    def graphed_step(self, plan, labels):
+        """The default step, captured once per shape of its batch as a CUDA graph and replayed."""
+        shape = plan.shape, labels.shape, labels.dtype
+        if shape not in self.graphs:
+            self.graphs[shape] = self.capture(plan, labels)
+        graph, static_plan, static_labels = self.graphs[shape]
+        static_plan.copy_(plan)
+        static_labels.copy_(labels)
         graph.replay()
 
-    def capture(self, x, y):
-        """`(graph, its inputs, its labels)` of the default step; net and optimiser are afterwards as they were."""
-        x, y = x.clone(), y.clone()
+    def default_step(self, plan, labels):
+        """The step that is captured: gather the batch's images, augment and normalise them, and descend."""
+        self.gradient_step(batches.images(self.task, self.recipe, plan), labels, default_loss)
+
+    def capture(self, plan, labels):
+        """`(graph, its plan, its labels)` of the default step; net and optimiser are afterwards as they were."""
+        plan, labels = plan.clone(), labels.clone()
         state = {k: v.clone() for k, v in self.live.items()}
         extra = self.extra()
-        graph = self.recorded(x, y)
+        graph = self.recorded(plan, labels)
         self.fill(state)
         self.set_buffers(extra)
-        return graph, x, y
+        return graph, plan, labels
 
-    def recorded(self, x, y):
+    def recorded(self, plan, labels):
         """The CUDA graph of the default step on these very tensors, in the one memory pool that all graphs share.
 
         They may share it because none reads what another has left there: gradients are made anew in every step.
@@ -241,59 +247,12 @@ class Worker:
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):  # warm-up
             for _ in range(3):
-                self.gradient_step(x, y, default_loss)
+                self.default_step(plan, labels)
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=pool):
-            self.gradient_step(x, y, default_loss)
+            self.default_step(plan, labels)
         return graph
-
-    # -- batches -----------------------------------------------------------------------------------------------
-
-    def minibatches(self, job, rng):
-        """`(inputs, labels)` of a job's epochs, or without end where the job counts steps."""
-        x = self.task.x[job.indices]
-        y = self.task.y[job.indices] if job.labels is None else job.labels.to(self.task.device)
-        marked = self.task.marks(job.indices)
-        epochs = range(self.recipe.local_epochs) if job.steps is None else count()
-        for _ in epochs:
-            yield from self.epoch(x, y, rng, marked)
-
-    def epoch(self, x, y, rng, marked=None):
-        """One permutation in batches, augmented: raw images x, labels y, marked: which images get the trigger."""
-        recipe = self.recipe
-        n = len(y)
-        order = moved(torch.randperm(n, generator=rng), x.device)
-        flips = None
-        if recipe.flip:
-            flips = moved(torch.rand(n, generator=rng) < 0.5, x.device)
-        offsets = None
-        spare = x.shape[-1] + 2 * recipe.crop - self.task.size
-        if spare:
-            offsets = moved(torch.randint(0, spare + 1, (2, n), generator=rng), x.device)
-
-        def prepare(a, b):
-            part = order[a:b]
-            images = x[part]
-            if recipe.crop:
-                images = pad(images, (recipe.crop,) * 4)
-            cut = None if offsets is None else offsets[:, a:b]
-            mirrored = None if flips is None else flips[a:b]
-            triggered = None if marked is None else marked[part]
-            return self.task.inputs(images, cut, mirrored, triggered)
-
-        small = not spare and x.numel() <= (WHOLE_ON_GPU if x.is_cuda else WHOLE)
-        whole = prepare(0, n) if small else None
-        for a, b in pairwise(bounds(n, recipe.batch_size)):
-            inputs = whole[a:b] if small else prepare(a, b)
-            yield inputs, y[order[a:b]]
-
-
-def moved(drawn, device):
-    """What was drawn on the CPU for a whole epoch, on the device: one copy, which nobody waits for."""
-    if device.type != "cuda":
-        return drawn
-    return drawn.pin_memory().to(device, non_blocking=True)
 
 
 def optimiser(params, recipe, device):
@@ -304,18 +263,6 @@ def optimiser(params, recipe, device):
     cuda = device.type == "cuda"
     lr = torch.tensor(recipe.lr, device=device) if cuda else recipe.lr
     return torch.optim.SGD(params, lr, recipe.momentum, weight_decay=recipe.weight_decay, fused=cuda or None)
-
-
-def bounds(n, size):
-    """Where the batches of n samples begin and end; a last batch of one joins that before (BatchNorm needs two).
-
-    >>> bounds(9, 4)
-    [0, 4, 9]
-    """
-    cuts = [*range(0, n, size), n]
-    if len(cuts) > 2 and cuts[-1] - cuts[-2] == 1:
-        del cuts[-2]
-    return cuts
 
 
 @torch.no_grad()
@@ -367,7 +314,7 @@ def replies(task, state, jobs, order, engine=None):
 
 
 def fedavg(task, jobs, state, *, phase, start=0, loss=None, after_step=None, recipe=None, schedule=None, lr=None,
-           mask=None, extra=None, keep_updates=(), passes=0, engine=None):
+           mask=None, extra=None, after_client=None, passes=0, engine=None):
     """FedAvg (McMahan et al. 2017, Algorithm 1) from `state`, an infinite stream of rounds: the consumer stops it.
 
     jobs: a list of `Job`, a function from the round (1, 2, …) to one, or a name for `task.participants`;
@@ -376,7 +323,8 @@ def fedavg(task, jobs, state, *, phase, start=0, loss=None, after_step=None, rec
     schedule: see `learning_rate`; lr: a constant rate in place of the recipe's, where there is no schedule;
     after_step(model, step): anything to do after a step, stops the client's training by returning True;
     mask: entries that may train; extra: optimiser tensors of the round before (`recipe.keep_optimizer`, one client);
-    keep_updates: clients whose update is wanted, or "all"; passes: extra forward passes a sample (teachers), for cost;
+    after_client(client, local): anything to do with a client's local state, which the next one may overwrite: no round
+    holds the states of all; passes: extra forward passes a sample (teachers), for cost;
     engine: where the clients work (None: the task's). Elsewhere than in this process loss, after_step and the jobs'
     labels must be Calls, see `lib.fl.engine`.
     Bad where nobody has data left, or several clients are to keep one optimiser.
@@ -392,16 +340,15 @@ def fedavg(task, jobs, state, *, phase, start=0, loss=None, after_step=None, rec
         heard = 0
         total = None
         cost = Cost()
-        updates = {}
         for job, seen, local, extra in replies(task, state, todo, order, engine):
-            if keep_updates == "all" or job.client in keep_updates:
-                updates[job.client] = difference(local, state)
+            if after_client is not None:
+                after_client(job.client, local)
             total = accumulate(total, local, len(job.indices) / samples)
             heard += len(job.indices)
             cost += job_cost(task, job, seen, passes)
         state = total if heard == samples else mean_of_some(total, heard / samples)
         cost += Cost(seconds=clock(task) - begin)
-        yield Round(state, cost, mask, updates or None, extra)
+        yield Round(state, cost, mask, extra)
 
 
 def asked(task, jobs, phase, r):

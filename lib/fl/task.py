@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..errors import Bad, shown
@@ -16,8 +17,9 @@ from ..settings import check, complete, entries
 from ..values import Whole, misfit
 from . import models
 from .backdoor import add_trigger, poison
-from .data import load
+from .data import load, resized
 from .partitions import divide, split_validation
+from .precision import STORED, Bfloat16, judge
 from .rng import generator
 
 State = dict[str, Tensor]
@@ -84,7 +86,8 @@ class Task:
 
     x `[N, C, H, W]` uint8 or float, y `[N]` long, both on `device`; `mean`, `std` are None for standardised floats.
     marked `[N]` bool: images that `inputs` gives the backdoor trigger, in pixels of value `white`; x stays clean,
-    y holds the label they were given. engine: where the clients work (see `lib.fl.engine`); None is in this process.
+    y holds the label they were given. resize: the side to which images are resized in the batch, on the device; None
+    where they are kept as they are needed. engine: where the clients work (see `lib.fl.engine`); None is in this process.
     """
     name: str
     settings: dict
@@ -104,6 +107,7 @@ class Task:
     white: float = 255
     poison_label: int | None = None
     engine: Callable | None = None
+    resize: int | None = None
 
     @property
     def classes(self):
@@ -116,7 +120,13 @@ class Task:
 
     @property
     def size(self):
-        return self.settings["input_size"] or self.x.shape[-1]
+        """Side in pixels of what the net sees."""
+        return self.settings["input_size"] or self.side
+
+    @property
+    def side(self):
+        """Side in pixels of the images before they are cropped."""
+        return self.resize or self.x.shape[-1]
 
     # -- who trains on what ------------------------------------------------------------------------------------
 
@@ -209,14 +219,21 @@ class Task:
         shift = -mean / std
         return scale.to(self.device, self.dtype), shift.to(self.device, self.dtype)
 
-    def inputs(self, x, offsets=None, flips=None, marked=None):
+    def sized(self, x):
+        """Raw images at the side they have before they are cropped."""
+        return x if self.resize is None else resized(x, self.resize)
+
+    def inputs(self, x, offsets=None, flips=None, marked=None, border=0):
         """Raw images `[n, C, H, W]` as the net sees them: cropped to `input_size`, normalised, in `dtype`.
 
-        offsets: `(rows, columns)` of each image's crop; None crops at the centre, as every evaluation does.
+        border: zeros around an image before it is cropped; offsets: `(rows, columns)` of each image's crop; None crops
+        at the centre, as every evaluation does.
         flips `[n]` bool: mirrored images; marked `[n]` bool: images that get the trigger, at its fixed place after
         crop and flip, which would move it or cut it off.
         """
-        x = x.to(self.device)
+        x = self.sized(x.to(self.device))
+        if border:
+            x = pad(x, (border,) * 4)
         if self.size != x.shape[-1]:
             x = crop(x, centre(x, self.size) if offsets is None else offsets, self.size)
         if flips is not None:
@@ -231,7 +248,7 @@ class Task:
 
     def batches(self, indices, size=512):
         """Yield `(x, y)` over `task.x[indices]` without augmentation."""
-        for part in indices.split(size):
+        for part in indices.to(self.device).split(size):
             yield self.inputs(self.x[part], marked=self.marks(part)), self.y[part]
 
     def marks(self, indices):
@@ -290,17 +307,21 @@ class Task:
             torch.set_float32_matmul_precision(self.settings["matmul"])
 
     def load(self, state):
-        """The scratch net with `state` in it, in eval mode."""
+        """The scratch net with `state` in it, in eval mode, in the precision of its weights (see `in_dtype`)."""
         self.set_precision()
         self.model.load_state_dict(state)
         return self.model.eval()
+
+    def in_dtype(self, net):
+        """The net as training and evaluation use it: in bfloat16 where the setting `dtype` says so, else itself."""
+        return Bfloat16(net) if self.settings["dtype"] == "bfloat16" else net
 
     def frozen(self, state):
         """Another net with `state` in it, in eval mode, that does not train: a teacher beside the scratch net."""
         with torch.random.fork_rng(devices=[]):
             net = self.build()
         net.load_state_dict(state)
-        return net.eval().requires_grad_(False)
+        return self.in_dtype(net.eval().requires_grad_(False))
 
     def rng(self, *name):
         """A generator that depends on the seed and the name alone: randomness is never a stream."""
@@ -324,10 +345,16 @@ class Task:
             tensors.append(self.marked)
         digest = hashlib.sha256()
         for t in tensors:
-            digest.update(str((t.dtype, tuple(t.shape))).encode())
+            shape = (len(t), *self._hashed(t[:1]).shape[1:])
+            digest.update(str((t.dtype, shape)).encode())
             for part in t.split(4096):      # in pieces: on a GPU a second copy of the images would be made here
-                digest.update(part.cpu().contiguous().numpy())
+                digest.update(self._hashed(part).numpy())
         return digest.hexdigest()
+
+    def _hashed(self, part):
+        """A piece of the data as a CPU keeps it, so that a key does not tell where images are resized."""
+        part = part.cpu()
+        return (self.sized(part) if part.dim() == 4 else part).contiguous()
 
     def fingerprint(self, *which):
         """What training on the `which` data depends on, as a plain dict; equal dicts mean equal results."""
@@ -336,7 +363,8 @@ class Task:
             for job in self.jobs(name):
                 digest.update(f"{name} {job.client}".encode())
                 digest.update(job.indices.cpu().numpy().tobytes())
-        found = {"data": digest.hexdigest(), "seed": self.seed, "dtype": str(self.dtype)}
+        dtype = getattr(torch, self.settings["dtype"])
+        found = {"data": digest.hexdigest(), "seed": self.seed, "dtype": str(dtype)}
         found["normalise"] = [self.mean, self.std]
         found["recipe"] = dict(sorted(vars(self.recipe).items()))
         found["options"] = options(self.settings)
@@ -401,14 +429,14 @@ def _forget(settings, k, indices, y, rng):
     return mask
 
 
-def _judge_net(settings, x, clients, classes):
+def _judge_net(settings, channels, side, clients, classes):
     """Bad where the net cannot train on the smallest minibatch."""
-    size = settings["input_size"] or x.shape[-1]
+    size = settings["input_size"] or side
     held = [len(client.indices(which)) for client in clients for which in ("full", "retain")]
     smallest = 1 if 1 in held or settings["batch_size"] == 1 else 2
     if settings["training"] == "union" and settings["batch_size"] > 1:
         smallest = 2
-    models.try_out(settings, x.shape[1], classes, size, smallest)
+    models.try_out(settings, channels, classes, size, smallest)
 
 
 def device_of(wanted):
@@ -419,9 +447,8 @@ def device_of(wanted):
     return ("cuda" if there else "cpu") if wanted == "auto" else wanted
 
 
-def judge_data(s, x, classes):
-    """Refuse settings that do not go together with the images `[N, C, H, W]` and the number of classes."""
-    height, width = x.shape[2:]
+def judge_data(s, height, width, classes):
+    """Refuse settings that do not go together with the sides of the images and the number of classes."""
     if height != width:
         raise Bad(f"dataset: {s['dataset']} has images of {height}x{width} pixels; set size, which makes squares of them")
     if s["input_size"] and s["input_size"] > width:
@@ -461,9 +488,10 @@ def make_task(settings, seed, name="task"):
     torch.set_flush_denormal(True)  # training on into the overfit regime is otherwise 1.6 times slower
     device = device_of(s["device"])
     chosen = options(s)
-    data = load(s["dataset"], seed=seed, **chosen["dataset"] | {k: s[k] for k in DATA_KEYS})
+    data = load(s["dataset"], seed=seed, later=device == "cuda", **chosen["dataset"] | {k: s[k] for k in DATA_KEYS})
     x, y = data.x, data.y
-    judge_data(s, x, len(data.classes))
+    height, width = (data.resize, data.resize) if data.resize else x.shape[2:]
+    judge_data(s, height, width, len(data.classes))
     parts = divide(s["partition"], y, s["clients"], generator(seed, "partition"), **chosen["partition"])
     clients = []
     for k, part in enumerate(parts):
@@ -475,10 +503,13 @@ def make_task(settings, seed, name="task"):
     if label is not None:
         marked, y = poison(s, y, clients, seed)
         marked = marked.to(device)
-    _judge_net(s, x, clients, len(data.classes))
-    return Task(name, s, seed, x.to(device), y.to(device), data.x_test.to(device), data.y_test.to(device),
+    _judge_net(s, x.shape[1], width, clients, len(data.classes))
+    task = Task(name, s, seed, x.to(device), y.to(device), data.x_test.to(device), data.y_test.to(device),
                 tuple(data.classes), data.mean, data.std, tuple(clients), Recipe(**{k: s[k] for k in RECIPE_KEYS}),
-                torch.device(device), getattr(torch, s["dtype"]), marked, data.white, label)
+                torch.device(device), STORED[s["dtype"]], marked, data.white, label, resize=data.resize)
+    if s["dtype"] == "bfloat16":
+        judge(task)
+    return task
 
 
 State = dict[str, Tensor]

@@ -11,7 +11,8 @@ from ..errors import Bad
 from ..fl.engine import action, call, labels, loss
 from ..fl.finite import NO_GUESS, finite, guess
 from ..fl.models import features
-from ..fl.rounds import BYTES, Cost, Round, Then, ascent, average, fedavg, one_round, server_job
+from ..fl.rounds import (BYTES, Cost, Round, Then, accumulate, ascent, average, difference, fedavg, one_round,
+                         server_job)
 from ..values import Count, Momentum, NotNegative, Positive, Rate, Schedule, Share, SomeShare, Whole
 from .ablation import check_layers, choose
 from .grammar import method, recover
@@ -85,11 +86,11 @@ def parameters(task):
 def remaining_mean(state, leaving, weights, names):
     """Weighted mean of the others, given that of all: `(state - sum w_u leaving_u) / (1 - sum w_u)` over `names`.
 
-    leaving: `{client: State}`; weights: `{client: its weight in the mean of all}`.
+    leaving: their states, one after the other; weights: a list of their weights in the mean of all.
     """
-    for client, local in leaving.items():
-        state = add(state, local, -weights[client], names)
-    share = 1 - sum(weights[client] for client in leaving)
+    for local, weight in zip(leaving, weights, strict=True):
+        state = add(state, local, -weight, names)
+    share = 1 - sum(weights)
     return state | {k: state[k] / share for k in names}
 
 
@@ -141,43 +142,45 @@ def calibrate(update, direction, names):
 
 
 def stored_round(task, past, t):
-    """`(jobs, updates, weights)` of the remaining clients that took part in round t; the weights add to 1."""
+    """`(jobs, {client: weight})` of the remaining clients that took part in round t; the weights add to 1."""
     clients = past.clients(t)
     jobs = [job for job in task.jobs("retain", t) if job.client in clients]
     if not jobs:
         raise Bad("methods.FedEraser: it needs every client's updates; set history: all")
-    updates = [past.update(t, job.client) for job in jobs]
-    weights = [past.weight(t, job.client) for job in jobs]
-    total = sum(weights)
-    return jobs, updates, [weight / total for weight in weights]
+    weights = {job.client: past.weight(t, job.client) for job in jobs}
+    total = sum(weights.values())
+    return jobs, {client: weight / total for client, weight in weights.items()}
 
 
-def those_heard(answers, jobs, updates, weights):
-    """Jobs, stored updates and weights of the clients that answered: one elsewhere may be lost (`lib.fl.engine`)."""
-    heard = [i for i, job in enumerate(jobs) if job.client in answers]
-    if len(heard) == len(jobs):
-        return jobs, updates, weights
-    share = sum(weights[i] for i in heard)
-    return [jobs[i] for i in heard], [updates[i] for i in heard], [weights[i] / share for i in heard]
+def recalibrated(task, past, state, t, share, per):
+    """`(state, cost)` after round t from `state`: the stored updates in the directions of a short training (FedEraser,
+    Algorithm 1).
 
-
-def recalibrated(task, state, t, jobs, updates, weights, share, per):
-    """The stored updates of round t calibrated by a short training from `state` (FedEraser, Algorithm 1).
-
-    Returns `(updates, their weights, the training's cost)`; per `average` there is one update, of weight 1.
+    Clients' updates are calibrated one by one, each when its client is done; per `average` their means are.
     """
-    recipe = custom(task, local_epochs=ceil(share * task.recipe.local_epochs))
-    local = one_round(task, jobs, state, phase="federaser", start=t - 1, recipe=recipe,
-                      schedule=task.settings["schedule"], keep_updates="all")
-    jobs, updates, weights = those_heard(local.updates, jobs, updates, weights)
-    fresh = [local.updates[job.client] for job in jobs]
-    if per == "average":
-        updates = [average(updates, weights)]
-        fresh = [average(fresh, weights)]
-        weights = [1.0]
+    jobs, weights = stored_round(task, past, t)
     names = parameters(task)
-    calibrated = [calibrate(old, new, names) for old, new in zip(updates, fresh, strict=True)]
-    return calibrated, weights, local.cost
+    new, stored_mean, fresh_mean, heard = state, None, None, set()
+
+    def after_client(client, local):
+        nonlocal new, stored_mean, fresh_mean
+        update, fresh = past.update(t, client), difference(local, state)
+        heard.add(client)
+        if per == "client":
+            new = add(new, calibrate(update, fresh, names), weights[client])
+        else:
+            stored_mean = accumulate(stored_mean, update, weights[client])
+            fresh_mean = accumulate(fresh_mean, fresh, weights[client])
+
+    recipe = custom(task, local_epochs=ceil(share * task.recipe.local_epochs))
+    now = one_round(task, jobs, state, phase="federaser", start=t - 1, recipe=recipe,
+                    schedule=task.settings["schedule"], after_client=after_client)
+    silent = sorted(weights.keys() - heard)
+    if silent:
+        raise Bad(f"methods.FedEraser: client {silent[0]} has not answered in the replay of round {t}; start again")
+    if per == "average":
+        new = add(state, calibrate(stored_mean, fresh_mean, names))
+    return new, now.cost
 
 
 def check_federaser(task, hp):
@@ -205,15 +208,14 @@ def federaser(task, trained, *, interval: Count = 1, share: SomeShare = 0.5,
     for t in touched:
         if t <= now.then.replay:
             continue
-        jobs, updates, weights = stored_round(task, past, t)
         if t == touched[0]:
+            jobs, weights = stored_round(task, past, t)
             state = past.before(t)  # holds nothing of the targets, so the stored updates are right
             cost = Cost()
+            for job in jobs:
+                state = add(state, past.update(t, job.client), weights[job.client])
         else:
-            state = now.state
-            updates, weights, cost = recalibrated(task, state, t, jobs, updates, weights, share, per)
-        for update, weight in zip(updates, weights, strict=True):
-            state = add(state, update, weight)
+            state, cost = recalibrated(task, past, now.state, t, share, per)
         now = Round(state, cost, then=Then(replay=t))
         yield now
     if recovery:
@@ -344,23 +346,21 @@ def pgd(task, trained, *, lr: Rate = 0.1, momentum: Momentum = 0.9, iterations: 
     if absent:
         raise Bad(f"methods.PGD: client {absent[0]} did not take part in the last round of training, so its last model "
                   "is not known; set participation: null, or leave PGD out of methods")
-    own = {job.client: past.last(job.client) for job in jobs}
-    weights = {job.client: past.weight(past.rounds[-1], job.client) for job in jobs}
-    reference = remaining_mean(trained.state, own, weights, names)
+    weights = [past.weight(past.rounds[-1], job.client) for job in jobs]
+    reference = remaining_mean(trained.state, (past.last(job.client) for job in jobs), weights, names)
     limit = ball(task, reference, names, draws, squared)
     recipe = custom(task, lr=lr, momentum=momentum, clip=clip, batch_size=batch_size, weight_decay=0.0,
                     optimizer="sgd", keep_optimizer=False)
-    states = []
+    total = sum(len(job.indices) for job in jobs)
+    mean = None
     cost = Cost()
     for job in jobs:
-        stay = call(ball_step, reference=reference, own=own[job.client], limit=limit, distance=distance,
+        stay = call(ball_step, reference=reference, own=past.last(job.client), limit=limit, distance=distance,
                     squared=squared)
         limited = job._replace(steps=iterations * updates)
         now = one_round(task, [limited], reference, phase="pgd", recipe=recipe, loss=call(ascent), after_step=stay)
-        states.append(now.state)
+        mean = accumulate(mean, now.state, len(job.indices) / total)
         cost += now.cost
-    total = sum(len(job.indices) for job in jobs)
-    mean = average(states, [len(job.indices) / total for job in jobs])
     yield Round(trained.state | {k: mean[k] for k in names}, cost)
 
 

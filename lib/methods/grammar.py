@@ -83,15 +83,15 @@ def rounds_of(f, task, trained, hp):
         raise Bad(f"methods.{f.name}: it yields nothing; {REMEDY}")
 
 
-def recover(task, last, keep_updates=()):
+def recover(task, last, after_client=None):
     """FedAvg from a round's state, under its mask, as its `then` says: by default on the retained data.
 
     Entries that the mask freezes are not sent. Every round that comes out says in `then` how to go on from it: it is
-    a checkpoint. Training is this as well, on all data from an initialisation.
+    a checkpoint. Training is this as well, on all data from an initialisation. after_client: see `fedavg`.
     """
     then = last.then
     stream = fedavg(task, then.jobs, last.state, phase=then.phase, start=then.round, schedule=then.schedule,
-                    lr=then.lr, mask=last.mask, extra=last.extra, keep_updates=keep_updates)
+                    lr=then.lr, mask=last.mask, extra=last.extra, after_client=after_client)
     share = 1 - frozen_entries(task, last.mask) / task.parameters
     for number, now in enumerate(stream, then.round + 1):
         cost = now.cost._replace(bytes=now.cost.bytes * share)

@@ -6,11 +6,11 @@ import torch
 from ..errors import Bad, nearest, short
 from ..fl.engine import answer, call
 from ..fl.gradients import mean_gradient
-from ..fl.rounds import BYTES, Cost, Round, Then, clock, replies
+from ..fl.rounds import BYTES, Cost, Round, Then, accumulate, clock, replies
 from ..fl.task import Job
 from ..values import Percent, Rate, Whole
-from .grammar import method
-from .curvature import diagonals, mean, random_like, select, tis
+from .grammar import method, recover
+from .curvature import diagonals, random_like, select, tis
 
 KINDS = {"ggn": "ggn_exact", "ggn_mc": "ggn_mc", "hessian": "hessian"}
 SCORES = ("tis", "forget", "shift")
@@ -42,10 +42,8 @@ def summed_curvature(task, job, state, *, kind, path, starts, total):
 
 
 def client_diagonals(task, state, kind="ggn", path="auto"):
-    """What the clients send (TIS, 5, eq. 29): curvature summed over each client's retained and forget data.
-
-    Returns `({group: State of sums}, {group: number of samples})`; groups are `2 * client` for retained and
-    `2 * client + 1` for forget data. Bad where `kind` is none of KINDS.
+    """What the clients send (TIS, 5, eq. 29), one after the other: `Reply`s whose state is the curvature summed over a
+    client's retained or forget data (`job.which`), in order. Bad where `kind` is none of KINDS.
     """
     if kind not in KINDS:
         raise Bad(f"curvature: {kind!r} is not known; {nearest(kind, KINDS, 'curvature')}")
@@ -57,38 +55,33 @@ def client_diagonals(task, state, kind="ggn", path="auto"):
                 starts[f"{k}/{which}"] = total
             total += len(indices)
     question = call(summed_curvature, kind=KINDS[kind], path=path, starts=starts, total=total)
-    sums, counts = {}, {}
-    for job, seen, answered, _ in replies(task, state, jobs, question):
-        group = 2 * job.client + (job.which == "forget")
-        sums[group] = answered
-        counts[group] = seen
-    return sums, counts
-
-
-def aggregate(sums, counts):
-    """The server's two diagonals `{"all": h, "forget": h'}`, of the mean loss over all and over the forget data (TIS,
-    eq. 30). Bad where no client has anything to be forgotten.
-    """
-    forget = [group for group in sums if group % 2]
-    if not forget:
-        raise Bad("forget: no client has data to be forgotten, so there is no target to score parameters for")
-    return {"all": mean(sums, counts), "forget": mean(sums, counts, forget)}
+    return replies(task, state, jobs, question)
 
 
 def compute_curvature(task, state, kind="ggn", path="auto"):
-    """The curvature that the score is made of, and its cost: `({"all": h, "forget": h'}, cost)` (TIS, 5).
+    """The curvature that the score is made of, and its cost: `({"all": h, "forget": h'}, cost)` (TIS, 5, eq. 30): two
+    diagonals, of the mean loss over all and over the forget data.
 
-    Every client sends a diagonal for each of its two data sets that is not empty. A column of the curvature's square
-    root costs what a backward pass costs, and the exact one has as many as there are classes.
+    Every client sends a diagonal for each of its two data sets that is not empty; the server adds it up as it comes. A
+    column of the curvature's square root costs what a backward pass costs, and the exact one has as many as there are
+    classes. Bad where no client has anything to be forgotten.
     """
     begin = clock(task)
-    sums, counts = client_diagonals(task, state, kind, path)
-    found = aggregate(sums, counts)
+    sums = {"all": None, "forget": None}
+    counts = {"all": 0, "forget": 0}
+    sent = 0
+    for job, seen, answered, _ in client_diagonals(task, state, kind, path):
+        for part in ("all", "forget") if job.which == "forget" else ("all",):
+            sums[part] = accumulate(sums[part], answered, 1)
+            counts[part] += seen
+        sent += BYTES * task.parameters
+    if not counts["forget"]:
+        raise Bad("forget: no client has data to be forgotten, so there is no target to score parameters for")
+    found = {part: {name: v / counts[part] for name, v in total.items()} for part, total in sums.items()}
     seconds = clock(task) - begin
     forward, both = task.flops
     columns = 1 if kind == "ggn_mc" else task.classes
-    flops = sum(counts.values()) * (forward + columns * (both - forward))
-    sent = BYTES * task.parameters * len(sums)
+    flops = counts["all"] * (forward + columns * (both - forward))
     return found, Cost(sent, flops, seconds)
 
 
@@ -158,6 +151,13 @@ def reset_round(task, trained, gamma, reset, curvature, path, score="tis", draw=
     return Round(state, cost, masks)
 
 
+def reset_and_recovered(task, now, recovery, lr):
+    """The reset, and where `recovery` is asked for the rounds of fine-tuning after it, of all weights at the rate `lr`."""
+    yield now
+    if recovery:
+        yield from recover(task, now._replace(mask=None, then=Then(lr=lr)))
+
+
 def trim(task, now, lr):
     """The same round as the start of TRIM: only the mask's entries train on, at the constant rate `lr` (None: the
     recipe's). The remaining clients are sent the list of entries once; `recover` charges the entries alone."""
@@ -180,21 +180,26 @@ def check_curvature(task, hp):
 @method("TIS-Reset", needs=("forget", "target"), recovery=False, also={("reset", "init"): "init"},
         check=check_curvature)
 def tis_reset(task, trained, *, gamma: Percent = 30.0, reset: Reset = "zero", curvature: Curvature = "ggn",
-              path: Path = "auto", score: Score = "tis"):
+              path: Path = "auto", score: Score = "tis", recovery: bool = False, lr: Rate | None = None):
     """TIS Reset (TIS, 5): of each tensor the fewest entries that hold gamma percent of its score are reset.
 
     reset: "zero", as in the authors' code, or "init", the values before training, as in the text;
-    curvature: "ggn" (exact), "ggn_mc" (one drawn label a sample) or "hessian"; path, score: see `scores`.
+    curvature: "ggn" (exact), "ggn_mc" (one drawn label a sample) or "hessian"; path, score: see `scores`;
+    recovery: go on with fine-tuning of all weights, which the paper does not; lr: its rate, None is the recipe's.
     """
-    yield reset_round(task, trained, gamma, reset, curvature, path, score)
+    yield from reset_and_recovered(task, reset_round(task, trained, gamma, reset, curvature, path, score), recovery, lr)
 
 
 @method("Random-Reset", needs=("forget", "target"), recovery=False, also={("reset", "init"): "init"},
         check=check_curvature)
 def random_reset(task, trained, *, gamma: Percent = 30.0, reset: Reset = "zero", curvature: Curvature = "ggn",
-                 path: Path = "auto", draw: Whole = 0):
-    """Random Reset (TIS, 6.2): as many entries of each tensor as TIS Reset resets, at random."""
-    yield reset_round(task, trained, gamma, reset, curvature, path, draw=draw)
+                 path: Path = "auto", draw: Whole = 0, recovery: bool = False, lr: Rate | None = None):
+    """Random Reset (TIS, 6.2): as many entries of each tensor as TIS Reset resets, at random.
+
+    recovery, lr: as in TIS Reset.
+    """
+    yield from reset_and_recovered(task, reset_round(task, trained, gamma, reset, curvature, path, draw=draw), recovery,
+                                   lr)
 
 
 @method("TIS-Reset+TRIM", needs=("forget", "target"), also={("reset", "init"): "init"},

@@ -1,12 +1,14 @@
 """What is measured: accuracies, losses, membership inference, and the backdoor, all from one pass of logits per set."""
 import numpy as np
 import torch
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, logsigmoid
 
 from ..errors import Bad
 from ..fl.finite import finite, guess, share
 from ..words import GAP
 from . import uses
+
+FAST, FAST_ON_GPU = 2**15, 2**25    # numbers of an attack at a time: what a cache holds, what fills a GPU
 
 
 @torch.no_grad()
@@ -17,7 +19,7 @@ def predict(task, state, indices=None, images=None, batch=None, triggered=False)
     all the `images`.
     """
     batch = batch or task.at_once
-    net = task.load(state)
+    net = task.in_dtype(task.load(state))
     if indices is None:
         inputs = (task.inputs(x, marked=torch.ones(len(x), dtype=torch.bool) if triggered else None)
                   for x in images.split(batch))
@@ -42,6 +44,8 @@ def evaluate(task, state):
     """Everything that is measured of one model, as a flat dict: accuracies (percent), mean losses (nats), NoT's
     membership attack (percent), with a backdoor `asr` and `backdoor_acc`, and the metrics that the settings name.
 
+    `val_acc` is what a server can ask for: accuracy on the validation data of those that remain, where there are any.
+
     Class-wise forgetting leaves the forgotten class out of `test` and out of the attack's non-members
     (`test_acc_all` is the other number).
     """
@@ -54,7 +58,8 @@ def evaluate(task, state):
 
     out = {f"{name}_acc": accuracy(*part) for name, part in parts.items()}
     out |= {f"{name}_loss": mean(values) for name, values in loss.items()}
-    out["mia"] = mia(loss["forget"], loss["test"], task.rng("mia"), draws=task.settings["mia_draws"])
+    out |= validated(task, state)
+    out["mia"] = mia(loss["forget"], loss["test"], task.rng("mia"), task.settings["mia_draws"], device=task.device)
     if task.settings["forget"] == "class":
         out["test_acc_all"] = accuracy(everything, task.y_test)
     if task.poison_label is not None:
@@ -73,6 +78,23 @@ def not_forgotten(task):
     if task.settings["forget"] == "class":
         return task.y_test != task.settings["forget_class"]
     return torch.ones_like(task.y_test, dtype=torch.bool)
+
+
+def validated(task, state):
+    """`{"val_acc": percent}` on the validation data that count; empty without any."""
+    indices = validation(task)
+    if not len(indices):
+        return {}
+    return {"val_acc": accuracy(predict(task, state, indices), task.y[indices])}
+
+
+def validation(task):
+    """Indices of the validation data of those that remain, without a class that is to be forgotten, `[n]`."""
+    remaining = [client.val for client in task.clients if len(client.retain)]
+    indices = torch.cat(remaining)
+    if task.settings["forget"] == "class":
+        indices = indices[(task.y[indices] != task.settings["forget_class"]).cpu()]
+    return indices.sort().values
 
 
 def mean(values):
@@ -107,64 +129,113 @@ def backdoor(task, state):
     return {"asr": share(said, task.poison_label), "backdoor_acc": share(said, task.y_test[others])}
 
 
-def mia(forget, test, rng, draws=10, folds=10):
+def mia(forget, test, rng, draws=10, folds=10, device="cpu"):
     """NoT's membership attack: logistic regression on the loss, balanced, cross-validated; accuracy in percent.
 
     forget, test: per-sample losses. Both sets are subsampled to the smaller size `draws` times; each draw is scored
     by `folds` stratified shuffle splits of 10 percent. 50 means that forget and test data look alike.
-    NaN with fewer than 10 samples in either set.
+    NaN with fewer than 10 samples in either set. device: where the regressions are fitted.
     """
-    n = min(len(forget), len(test))
+    return mia_of_many([forget], [test], rng, draws, folds, device)[0]
+
+
+def mia_of_many(forget, test, rng, draws=10, folds=10, device="cpu"):
+    """`mia` of several models, a list: they are attacked with the same draws, which are made once.
+
+    forget `[k, n]`, test `[k, m]`: losses of the same samples under k models.
+    """
+    forget, test = (torch.as_tensor(np.asarray(part), dtype=torch.float64) for part in (forget, test))
+    n = min(forget.shape[1], test.shape[1])
+    finite_ones = forget.isfinite().all(1) & test.isfinite().all(1)
+    out = [float("nan")] * len(forget)
     if n < 10:
-        return float("nan")
-    if not (np.isfinite(forget).all() and np.isfinite(test).all()):
-        return float("nan")
-    gen, held = np.random.default_rng(rng.initial_seed()), max(1, round(0.1 * n))
-    scores = []
-    for _ in range(draws):
-        x = np.concatenate([gen.choice(forget, n, replace=False), gen.choice(test, n, replace=False)])
-        y = np.repeat([1.0, -1.0], n)
-        fit = np.ones((folds, 2 * n))
+        return out
+    chosen, fit = (part.to(device) for part in mia_draws(forget.shape[1], test.shape[1], rng, draws, folds))
+    losses = torch.cat([forget, test], 1).to(device)
+    y = torch.tensor([1.0, -1.0], dtype=torch.float64, device=device).repeat_interleave(n)
+    fast = FAST if torch.device(device).type == "cpu" else FAST_ON_GPU
+    some = max(1, fast // (folds * 2 * n))
+    for i in finite_ones.nonzero().flatten().tolist():
+        x = losses[i, chosen]
+        scores = [held_out_accuracy(*part, y) for part in zip(x.split(some), fit.split(some), strict=True)]
+        out[i] = 100 * float(np.mean(torch.cat(scores).cpu().numpy()))
+    return out
+
+
+def mia_draws(members, others, rng, draws, folds):
+    """What `mia` draws: positions `[draws, 2 n]` among the members and the others behind them, n of each, and which of
+    them a fold is fitted on, `[draws, folds, 2 n]` of 1 and 0."""
+    n = min(members, others)
+    held = max(1, round(0.1 * n))
+    gen = np.random.default_rng(rng.initial_seed())
+    chosen = np.empty((draws, 2 * n), dtype=np.int64)
+    fit = np.ones((draws, folds, 2 * n))
+    for d in range(draws):
+        chosen[d, :n] = gen.choice(members, n, replace=False)
+        chosen[d, n:] = members + gen.choice(others, n, replace=False)
         for f in range(folds):
-            fit[f, gen.permutation(n)[:held]] = 0
-            fit[f, n + gen.permutation(n)[:held]] = 0
-        w, b = logistic(x, y, fit)
-        right = (np.outer(w, x) + b[:, None] > 0) == (y > 0)
-        scores.append((right * (1 - fit)).sum() / (1 - fit).sum())
-    return 100 * float(np.mean(scores))
+            fit[d, f, gen.permutation(n)[:held]] = 0
+            fit[d, f, n + gen.permutation(n)[:held]] = 0
+    return torch.from_numpy(chosen), torch.from_numpy(fit)
+
+
+def held_out_accuracy(x, fit, y):
+    """Share of held-out samples on the right side of regressions on the others, over all folds: `[draws]`.
+
+    x `[draws, n]`: the feature; fit `[draws, folds, n]`: 1 where a fold is fitted; y `[n]` in {-1, 1}.
+    """
+    slopes, intercepts = logistic(x, y, fit)
+    right = (slopes[..., None] * x[:, None] + intercepts[..., None] > 0) == (y > 0)
+    out = 1 - fit
+    return (right * out).sum((1, 2)) / out.sum((1, 2))
 
 
 def logistic(x, y, weight, steps=100, tol=1e-9):
-    """L2-regularised logistic regression on one feature, many weightings at once, by damped Newton.
+    """L2-regularised logistic regression on one feature, many at once, by damped Newton.
 
-    x `[n]`, y `[n]` in {-1, 1}, weight `[problems, n]`. Minimises `w^2/2 + sum weight log(1 + exp(-y (wx + b)))`, as
-    scikit-learn's `LogisticRegression()` does. Returns slopes and intercepts `[problems]`.
+    x `[..., n]`, y `[n]` in {-1, 1}, weight `[..., problems, n]`. Minimises
+    `w^2/2 + sum weight log(1 + exp(-y (wx + b)))`, as scikit-learn's `LogisticRegression()` does. Returns slopes and
+    intercepts `[..., problems]`.
     """
-    centre, spread = x.mean(), x.std() or 1.0
+    centre = x.mean(-1, keepdim=True)
+    spread = x.std(-1, correction=0, keepdim=True)
+    spread = spread.where(spread > 0, 1.0)
     z = (x - centre) / spread
-    w, b = np.zeros(len(weight)), np.zeros(len(weight))
+    yz = y * z
+    slopes = torch.stack([yz, y.expand_as(z)], -1)      # a sum over samples is a product with these
+    curvatures = torch.stack([z * z, z, torch.ones_like(z)], -1)
+    yz = yz[..., None, :]
+    w = torch.zeros(weight.shape[:-1], dtype=x.dtype, device=x.device)
+    b = torch.zeros_like(w)
 
     def objective(w, b):
-        return (w / spread) ** 2 / 2 + (weight * np.logaddexp(0, -y * (np.outer(w, z) + b[:, None]))).sum(1)
+        margin = w[..., None] * yz + b[..., None] * y
+        return (w / spread) ** 2 / 2 - torch.linalg.vecdot(weight, logsigmoid(margin)), margin
 
-    value = objective(w, b)
+    value, margin = objective(w, b)
     for _ in range(steps):
-        p = 1 / (1 + np.exp(np.clip(y * (np.outer(w, z) + b[:, None]), -500, 500)))  # chance of the wrong side
-        g, h = -weight * p * y, weight * p * (1 - p)
-        gw, gb = g @ z + w / spread**2, g.sum(1)
-        hww, hwb, hbb = h @ z**2 + 1 / spread**2, h @ z, h.sum(1) + 1e-12
+        p = torch.sigmoid(-margin)      # chance of the wrong side
+        wrong = weight * p
+        gw, gb = (-wrong @ slopes).unbind(-1)
+        gw = gw + w / spread**2
+        hww, hwb, hbb = ((wrong - wrong * p) @ curvatures).unbind(-1)
+        hww = hww + 1 / spread**2
+        hbb = hbb + 1e-12
         det = hww * hbb - hwb**2
-        dw, db = -(hbb * gw - hwb * gb) / det, -(hww * gb - hwb * gw) / det
-        if np.abs(dw * gw + db * gb).max() < tol:
+        dw = -(hbb * gw - hwb * gb) / det
+        db = -(hww * gb - hwb * gw) / det
+        if (dw * gw + db * gb).abs().max() < tol:
             break
-        rate = np.ones(len(w))
+        rate = torch.ones_like(w)
         for _ in range(30):
-            new = objective(w + rate * dw, b + rate * db)
-            worse = new > value + 1e-12 * np.abs(value)
+            new, margin = objective(w + rate * dw, b + rate * db)
+            worse = new > value + 1e-12 * value.abs()
             if not worse.any():
                 break
-            rate[worse] /= 2
-        w, b, value = w + rate * dw, b + rate * db, new
+            rate = rate.where(~worse, rate / 2)
+        w = w + rate * dw
+        b = b + rate * db
+        value = new
     return w / spread, b - w * centre / spread
 
 

@@ -8,7 +8,7 @@ from sklearn.model_selection import train_test_split
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from ..errors import Bad
-from .evaluate import accuracy, backdoor, logistic, losses, measured, mia, predict
+from .evaluate import accuracy, backdoor, logistic, losses, measured, mia_of_many, predict
 
 ATTACKS = {"tis_nn": "mia_tis_nn", "tis_logistic": "mia_tis_logistic", "logistic": "mia"}
 NFS = {"nfs_target": "target_acc", "nfs_mia": "mia_acc", "nfs_mia_nn": "mia_tis_nn",
@@ -55,15 +55,18 @@ def measure(task, state):
 def measure_all(task, states):
     """What the TIS paper measures of several states (6.2): `measure` and the membership attacks, a dict for each.
 
+    states: any iterable; of each only its losses are kept for the attacks, which face all states side by side.
     `mia_acc` is the attack that the setting `mia` names, beside it are all of `ATTACKS` (percent) and `mia_auc`. The
     paper's attacks face all target images with the whole test set.
     """
     found, members, others = zip(*[measure(task, state) for state in states], strict=True)
-    by_net = attack_nn(np.stack(members), np.stack(others))
-    for out, inside, outside, accuracy_of_net in zip(found, members, others, by_net, strict=True):
-        out["mia_tis_nn"] = accuracy_of_net
-        out["mia_tis_logistic"] = attack_logistic(inside, outside)
-        out["mia"] = mia(inside, outside, task.rng("mia"), draws=task.settings["mia_draws"])
+    members, others = np.stack(members), np.stack(others)
+    by_net = attack_nn(members, others, device=task.device)
+    balanced = mia_of_many(members, others, task.rng("mia"), task.settings["mia_draws"], device=task.device)
+    for i, (out, inside, outside) in enumerate(zip(found, members, others, strict=True)):
+        out["mia_tis_nn"] = by_net[i]
+        out["mia_tis_logistic"] = attack_logistic(inside, outside, task.device)
+        out["mia"] = balanced[i]
         out["mia_auc"] = auc(inside, outside)
         out["mia_acc"] = out[ATTACKS[task.settings["mia"]]]
     return list(found)
@@ -71,22 +74,23 @@ def measure_all(task, states):
 
 # ---------------------------------------------------------------- membership attacks
 
-def attack_nn(members, others, epochs=200, lr=0.01, hidden=16, seed=42):
+def attack_nn(members, others, epochs=200, lr=0.01, hidden=16, seed=42, device="cpu"):
     """The attack of TIS Table 2, accuracy in percent on the held-out fifth, for many models at once.
 
     members `[k, n]`, others `[k, m]`: losses under k models; returns a list of k. A net 1-16-1 for each, from one
     initialisation: ReLU, Adam, full batches, threshold 0.5. Constant losses give the share of the larger class. NaN
-    where not finite. The nets train side by side: scikit-learn's, one after the other, take 18 to 31 times as long.
+    where not finite. The nets train side by side, on the device: scikit-learn's, one after the other, take 18 to 31
+    times as long.
     """
-    x = torch.from_numpy(np.concatenate([members, others], 1)).float()
-    y = torch.cat([torch.ones(members.shape[1]), torch.zeros(others.shape[1])])
+    x = torch.from_numpy(np.concatenate([members, others], 1)).float().to(device)
+    y = torch.cat([torch.ones(members.shape[1]), torch.zeros(others.shape[1])]).to(device)
     fit, held = train_test_split(np.arange(len(y)), test_size=0.2, random_state=seed)
     start = small_net(hidden, torch.Generator().manual_seed(seed))
-    out = torch.full((len(x),), torch.nan, dtype=torch.float64)
+    out = torch.full((len(x),), torch.nan, dtype=torch.float64, device=device)
     finite = x.isfinite().all(1).nonzero().flatten()
     some = max(1, 2**23 // (hidden * x.shape[1]))  # models at a time, for memory
     for part in finite.split(some):
-        params = [p.repeat(len(part), 1, 1).requires_grad_() for p in start]
+        params = [p.to(device).repeat(len(part), 1, 1).requires_grad_() for p in start]
         fit_nets(params, x[part][:, fit], y[fit], epochs, lr)
         with torch.no_grad():
             guess = net_logits(params, x[part][:, held]) > 0
@@ -120,7 +124,7 @@ def fit_nets(params, x, y, epochs, lr):
         optimiser.step()
 
 
-def attack_logistic(members, others):
+def attack_logistic(members, others, device="cpu"):
     """The TIS authors' other attack: logistic regression on the loss, scored where it was fitted; percent.
 
     members `[n]`, others `[m]`: losses. NaN where not finite.
@@ -132,9 +136,10 @@ def attack_logistic(members, others):
     y = np.repeat([1.0, -1.0], [len(members), len(others)])
     if not np.isfinite(x).all():
         return float("nan")
-    slopes, intercepts = logistic(x, y, np.ones((1, len(x))))
-    guess = slopes[0] * x + intercepts[0] > 0
-    return 100 * float((guess == (y > 0)).mean())
+    x, y = (torch.from_numpy(part).to(device) for part in (x, y))
+    slope, intercept = logistic(x, y, torch.ones_like(x)[None])
+    guess = slope * x + intercept > 0
+    return 100 * (guess == (y > 0)).double().mean().item()
 
 
 def auc(members, others):

@@ -3,6 +3,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.collections import LineCollection
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from ..errors import Bad
@@ -10,7 +11,7 @@ from ..words import AVG_GAP, GAP, RATIOS, REFERENCE, known, rank, titled
 from .papers import compare
 from .rows import option
 from .style import GOAL, PAPER, bare, grid, legend, looks, note, proxy
-from .summary import cost_ratio, differences, end_of_retrain
+from .summary import cost_ratio, differences, end_of_retrain, reference
 from .numbers import PREFIXED
 
 FEW = 5                                             # seeds that are drawn one by one
@@ -114,13 +115,14 @@ def curves(df, metrics=GAP, methods=None, zoom=None, x="round"):
     if x != "round":
         part = with_cost(part, df, x)
     settings, drawn, points = settings_of(part), looks_of(part), single_points(part)
+    ends = reference(df)
 
     fig, axes = grid(len(settings), len(metrics), sharex="row")
     for row, (setting, title) in zip(axes, settings):
         for ax, metric in zip(row, metrics):
             for name, lines in one(part, setting, metric).groupby("name"):
                 draw_curve(ax, lines, x, drawn[name])
-            end = goal_line(ax, df, setting, metric)
+            end = goal_line(ax, ends, setting, metric)
             if zoom and np.isfinite(end):
                 ax.set_ylim(end - zoom, end + zoom)
             if x != "round":
@@ -159,10 +161,11 @@ def single_points(part):
 
 
 def draw_curve(ax, lines, x, look):
-    """One name in one panel: its mean, each seed thin beside it."""
-    if lines["seed"].nunique() > 1:
-        for _, seed in lines.groupby("seed"):
-            ax.plot(seed[x], seed["value"], lw=0.7, alpha=0.35, color=look["color"], zorder=3)
+    """One name in one panel: its mean, each seed thin beside it; all seeds are one artist, however many."""
+    values = lines[["seed", x, "value"]].sort_values("seed", kind="stable").to_numpy()
+    seeds = np.split(values[:, 1:], np.flatnonzero(np.diff(values[:, 0])) + 1)
+    if len(seeds) > 1:
+        ax.add_collection(LineCollection(seeds, lw=0.7, alpha=0.35, color=look["color"], zorder=3))
     by_round = lines.groupby(lines["round"].to_numpy())
     mean = by_round[x].mean(), by_round["value"].mean()
     marker = look["marker"] if len(mean[0]) < 2 else None

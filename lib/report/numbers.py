@@ -16,11 +16,12 @@ def number(mean, sd=np.nan, unit="percent"):
     return _plain(mean / scale) + spread + prefix
 
 
-def over_seeds(text, n, diverged):
-    """A mean over n seeds; where further seeds diverged, that as well: `98.41 (1 of 3 seeds, 2 diverged)`."""
-    if not diverged:
+def over_seeds(text, n, diverged, of=0):
+    """A mean over n seeds; where there are fewer than were run, that as well: `98.41 (1 of 3 seeds, 2 diverged)`."""
+    of = max(of, n + diverged)
+    if n == of or not (n or diverged):
         return text
-    words = f"{int(n)} of {int(n + diverged)} seeds, {int(diverged)} diverged"
+    words = f"{int(n)} of {int(of)} seeds" + (f", {int(diverged)} diverged" if diverged else "")
     return f"{text} ({words})" if n else words
 
 

@@ -26,7 +26,7 @@ def paper_table(name):
 
 def compare(df, table, dataset=None, model=None, distribution=None, stop="oracle"):
     """The paper beside one setting of ours: method, variant, metric, unit, paper, paper_sd, recomputed, ours, sd,
-    difference, n, diverged (see `summary`).
+    difference, n, diverged, of (see `summary`).
 
     Costs stand as a ratio to Retrain. Without dataset/model/distribution the paper's block is ours if it has it,
     else its first. Accuracies on another data set get no difference; gaps and ratios do. `recomputed` is the
@@ -43,10 +43,10 @@ def compare(df, table, dataset=None, model=None, distribution=None, stop="oracle
     paper["recomputed"] = paper["delta_recomputed"].where(paper["metric"].str.startswith(AVG_GAP))
     ours = summary(mine, stop).rename(columns={"mean": "ours"})
     out = paper[["method", "metric", "paper", "paper_sd", "recomputed"]].merge(
-        ours[["method", "variant", "metric", "ours", "sd", "n", "diverged"]], on=["method", "metric"], how="outer")
+        ours[["method", "variant", "metric", "ours", "sd", "n", "diverged", "of"]], on=["method", "metric"], how="outer")
     out = out[out["metric"].isin(set(paper["metric"]))]
     out["variant"] = out["variant"].fillna("")
-    for column in ("n", "diverged"):
+    for column in ("n", "diverged", "of"):
         out[column] = out[column].fillna(0).astype(int)
     out["unit"] = [metric(name).unit for name in out["metric"]]
     comparable = out["unit"].isin(["ratio", "percent points"]) | (here["dataset"] == there["dataset"])
@@ -56,7 +56,7 @@ def compare(df, table, dataset=None, model=None, distribution=None, stop="oracle
     out.attrs["caption"] = (f"Paper: {table}, {there['dataset']}, {there['model']}. "
                             f"Ours: {here['dataset']}, {here['model']}, stop: {stop}")
     return out[["method", "variant", "metric", "unit", "paper", "paper_sd", "recomputed", "ours", "sd", "difference",
-                "n", "diverged"]]
+                "n", "diverged", "of"]]
 
 
 def block_of(table, here, wishes):

@@ -1,5 +1,5 @@
 """Results in one long schema: rows from records, and the files they are kept in."""
-import itertools
+import io
 import json
 import platform
 from importlib import metadata
@@ -11,7 +11,8 @@ import pandas as pd
 from ..checksums import seal, verify
 from ..errors import Bad, nearest
 from ..files import folder, write
-from ..words import AVG_GAP, DIVERGED, GAP, REFERENCE, known, metric
+from ..words import AVG_GAP, DIVERGED, GAP, REFERENCE, metric
+from .stops import STOPS, derived, is_time, with_stops
 
 COLUMNS = ["profile", "notebook", "setting", "table", "dataset", "model", "distribution", "scenario", "method",
            "variant", "seed", "stop", "round", "metric", "value", "unit"]
@@ -20,7 +21,6 @@ NUMBERS = ["seed", "round", "value"]
 TEXT = [c for c in COLUMNS if c not in NUMBERS]
 KEY = [c for c in COLUMNS if c not in ("value", "unit")]
 GROUP = ("setting", "dataset", "model", "distribution", "scenario", "method", "variant")
-STOPS = ("oracle", "last", "curve")
 COSTS = {"bytes": "comm_bytes", "flops": "comp_flops"}      # what a curve calls them, and the metric
 
 
@@ -64,9 +64,9 @@ def with_options(part, *keys):
 def rows(records, units=None, *, table="", **common):
     """The long table of any records: those of runs, which have a `curve`, and plain ones, which have one `value`.
 
-    A run gives rows at each evaluated round (stop `curve`), at its last (`last`) and, where its setting and seed have
-    a Retrain, at the round with the smallest average gap (`oracle`). A plain record has any of COLUMNS: stop is
-    `last` and round 0 where it does not say. table: the paper's table, one word or {setting: word}; common: columns
+    A run gives rows at each evaluated round (stop `curve`), at its last (`last`) and at the other stops that its
+    curve allows (see `lib/report/stops.py`). A plain record has any of COLUMNS: stop is `last` and round 0 where it
+    does not say. table: the paper's table, one word or {setting: word}; common: columns
     that all rows have (profile=, notebook=, ...); units: {metric: unit} of metrics that have no row in lib/words.py.
     """
     records = list(records)
@@ -79,7 +79,8 @@ def rows(records, units=None, *, table="", **common):
             plain.append({name: value for name, value in record.items() if name != "label"})
     whole = [whole_row(record, table, common, units) for record in plain]
     more = [name for row in whole for name in row]
-    return check(pd.DataFrame(whole, columns=list(dict.fromkeys([*COLUMNS, *more]))))
+    df = check(pd.DataFrame(whole, columns=list(dict.fromkeys([*COLUMNS, *more]))))
+    return check(with_stops(df))
 
 
 def whole_row(record, table, common, units):
@@ -110,30 +111,34 @@ def rows_of_run(run, end=None):
     evaluated round, costs from the beginning of unlearning; values that are no numbers are left out.
 
     end: the last point of its Retrain, to which the average gap is taken. A run that has `diverged` has a row of that
-    metric, its round, at `last` and at `oracle`, where every other value, costs as well, is NaN: it has no best round.
+    metric, its round, at `last`, where every other value, costs as well, is NaN. Where there are no clients nothing is
+    sent.
     """
     named = {column: run[column] for column in OF_RUN if column in run}
     points = sorted(run["curve"], key=lambda point: point["round"])
-    stops = [("curve", i) for i in range(len(points))] + [("last", len(points) - 1)]
-    gaps = [gap_to(point, end) for point in points] if end else [np.nan] * len(points)
-    if end:
-        stops.append(("oracle", oracle_of(run, gaps)))
     lost = run.get(DIVERGED)
     out = []
-    for stop, i in stops:
-        values = {COSTS.get(name, name): value for name, value in points[i].items() if name != "round"}
+    for stop, point in [*(("curve", point) for point in points), ("last", points[-1])]:
+        values = values_of(point, end)
+        if run.get("scenario") == "centralised":
+            values.pop("comm_bytes", None)
         if stop == "curve":
             values = {name: value for name, value in values.items() if not is_time(name)}
         else:
             values["storage_bytes"] = run.get("storage_bytes")
-        if lost is not None and stop != "curve":
+        if stop == "last" and lost is not None:
             values |= {AVG_GAP: np.nan} if end else {}
             values = dict.fromkeys(values, np.nan) | {DIVERGED: lost}
-        elif not np.isnan(gaps[i]):
-            values[AVG_GAP] = gaps[i]
-        at = {**named, "stop": stop, "round": points[i]["round"]}
+        at = {**named, "stop": stop, "round": point["round"]}
         out += [{**at, "metric": name, "value": value} for name, value in values.items() if is_number(value)]
     return out
+
+
+def values_of(point, end):
+    """`{metric: value}` of one evaluated round, with the average gap where every metric of it was measured."""
+    values = {COSTS.get(name, name): value for name, value in point.items() if name != "round"}
+    gap = gap_to(point, end) if end else np.nan
+    return values if np.isnan(gap) else values | {AVG_GAP: gap}
 
 
 def gap_to(point, end):
@@ -141,22 +146,9 @@ def gap_to(point, end):
     return np.mean([abs(point.get(name, np.nan) - end.get(name, np.nan)) for name in GAP])
 
 
-def oracle_of(run, gaps):
-    """Place of the round with the smallest gap, the earliest of equals; Retrain's own, of a run that diverged, and
-    without gaps: the last."""
-    if run["method"] == REFERENCE or run.get(DIVERGED) is not None or np.isnan(gaps).all():
-        return len(gaps) - 1
-    return int(np.nanargmin(gaps))
-
-
 def is_number(value):
     """Whether a value is a number; a bool is none."""
     return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-
-
-def is_time(name):
-    """Whether a metric differs from run to run, so that it is kept out of the result tables."""
-    return known(name).kind == "time"
 
 
 # ---------------------------------------------------------------- the schema
@@ -225,10 +217,8 @@ def check_twice(df):
 
 # ---------------------------------------------------------------- files
 
-# A committed table has at most so many rows, about a megabyte. One that has more is kept at the first of these levels
-# that makes it small enough: (rounds of a curve, whether long sweeps are thinned).
+# A committed table of more rows than these, about a megabyte, keeps less of its long sweeps.
 ROWS = 7000
-LEVELS = tuple(itertools.product((12, 9, 6, 3), (False, True)))
 LONG_SWEEP = 12                                 # gammas
 LEFT_OUT_OF_SWEEPS = ("test_acc", "target_acc", "mia_acc", "reset_params")      # what remains are ratios
 
@@ -242,30 +232,8 @@ def to_csv(df):
 
 
 def thin(df):
-    """The rows that are kept in a file: thinned curves, and of long sweeps less, until there are at most ROWS."""
-    for points, sweeps in LEVELS:
-        kept = thin_curves(df, points)
-        if sweeps:
-            kept = thin_sweeps(kept)
-        if len(kept) <= ROWS:
-            break
-    return kept
-
-
-def thin_curves(df, points=12):
-    """Of each curve about `points` rounds, first and last among them, without losses and costs; curves of training
-    keep their losses. All other rows as they are."""
-    is_curve = df["stop"] == "curve"
-    curves = df[is_curve]
-    run = ["setting", "method", "variant", "seed"]
-    place = curves.groupby(run)["round"].rank("dense").astype(int)
-    last = place.groupby([curves[column] for column in run]).transform("max")
-    step = np.ceil(last / points).astype(int)
-    chosen = ((place - 1) % step == 0) | (place == last)
-    aside = curves["metric"].str.endswith(("_loss", "_bytes", "_flops"))
-    training = curves["metric"].str.startswith(("train", "test"))
-    kept = chosen & (training | ~aside)
-    return df[~is_curve | kept.reindex(df.index, fill_value=False)]
+    """The rows that are kept in a file: of long sweeps less where there are more than ROWS."""
+    return df if len(df) <= ROWS else thin_sweeps(df)
 
 
 def thin_sweeps(df):
@@ -278,17 +246,52 @@ def thin_sweeps(df):
 
 
 def save_results(profile, notebook, df, device="cpu", dtype="float32", **meta):
-    """Write <notebook>.csv (see `thin`), <notebook>.timing.csv (what differs from run to run), <notebook>.meta.json,
-    and the checksums of all three, <notebook>.sha256."""
-    df = thin(check(df, profile, notebook))
+    """Write <notebook>.csv (see `thin`), <notebook>.curves.csv (whole curves, a row an evaluated round),
+    <notebook>.timing.csv (what differs from run to run), <notebook>.meta.json, and the checksums of all.
+
+    What follows from the curves, the other stops, is not written: `load_results` finds it again.
+    """
+    df = check(df, profile, notebook)
     timing = df["metric"].map(is_time).astype(bool) | (df["unit"] == "seconds")
+    long, curves = parts(df[~timing])
     seeds = sorted({int(seed) for seed in df["seed"]})
     about = {"profile": profile, "notebook": notebook, "device": str(device), "dtype": str(dtype), "seeds": seeds,
              "n": len(seeds), "python": platform.python_version(), **meta, **versions()}
     base = folder(profile)
     seal(write(base / f"{notebook}.timing.csv", to_csv(df[timing])),
          write(base / f"{notebook}.meta.json", json.dumps(about, indent=1, sort_keys=True) + "\n"),
-         write(base / f"{notebook}.csv", to_csv(df[~timing])))
+         write(base / f"{notebook}.curves.csv", curves),
+         write(base / f"{notebook}.csv", long))
+
+
+def parts(df):
+    """The two texts that a table is kept as: rows, and curves with a column a metric."""
+    is_curve = df["stop"] == "curve"
+    follows = pd.MultiIndex.from_frame(df[KEY]).isin(pd.MultiIndex.from_frame(derived(df)[KEY]))
+    return to_csv(thin(df[~is_curve & ~follows])), curves_to_csv(df[is_curve])
+
+
+def curves_to_csv(curves):
+    """Curves as text: a row an evaluated round, a column a metric with its unit in brackets; empty: not measured."""
+    place = [column for column in COLUMNS if column in (*OF_RUN, "round")]
+    if curves.empty:
+        return ",".join(place) + "\n"
+    named = curves.assign(metric=curves["metric"] + " [" + curves["unit"] + "]",
+                          value=[f"{value:.8g}" for value in curves["value"]])
+    order = sorted(set(named["metric"]))
+    wide = named.pivot(index=place, columns="metric", values="value")[order].fillna("")
+    return wide.sort_index().reset_index().to_csv(index=False, lineterminator="\n")
+
+
+def curves_from_csv(text, profile, notebook):
+    """The long rows of what `curves_to_csv` wrote."""
+    wide = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
+    place = [column for column in wide if column in (*OF_RUN, "round")]
+    rows = wide.melt(place, var_name="metric")
+    rows = rows[rows["value"] != ""]
+    named = [column.removesuffix("]").rpartition(" [") for column in rows["metric"]]
+    return rows.assign(metric=[name for name, _, _ in named], unit=[unit for _, _, unit in named], value=rows["value"].astype(float), stop="curve",
+                       profile=profile, notebook=notebook)[COLUMNS]
 
 
 def versions():
@@ -304,10 +307,20 @@ def versions():
 
 def load_results(profile, notebook, timing=False, where=None):
     """What `save_results` wrote; `where` is another folder of results, e.g. the committed results/<profile>. Bad where
-    the file is not there, or is not what its checksum says."""
-    path = Path(where or folder(profile)) / f"{notebook}{'.timing' if timing else ''}.csv"
+    a file is not there, or is not what its checksum says."""
+    where = Path(where or folder(profile))
+    long = read_back(where / f"{notebook}{'.timing' if timing else ''}.csv", profile, notebook)
+    text = {column: str for column in TEXT}
+    df = pd.read_csv(io.StringIO(long), dtype=text, keep_default_na=False, na_values={"value": ["nan"]})
+    curves = where / f"{notebook}.curves.csv"
+    if curves.exists() and not timing:
+        lines = curves_from_csv(read_back(curves, profile, notebook), profile, notebook)
+        df = with_stops(check(pd.concat([df, lines] if len(lines) else [df])))
+    return check(df, profile, notebook)
+
+
+def read_back(path, profile, notebook):
+    """The text of a file that `save_results` wrote."""
     if not path.exists():
         raise Bad(f"{path}: no such results; run notebook {notebook} with profile {profile} first")
-    verify(path, f"run notebook {notebook} with profile {profile} again, or restore the file")
-    text = {column: str for column in TEXT}
-    return check(pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"value": ["nan"]}), profile, notebook)
+    return verify(path, f"run notebook {notebook} with profile {profile} again, or restore the file").read_text("utf-8")

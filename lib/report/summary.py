@@ -4,20 +4,21 @@ import pandas as pd
 
 from ..words import DIVERGED, GAP, RATIOS, REFERENCE, rank
 from .rows import GROUP, has_option, option, variant, with_options
+from .stops import RUN
 
 # Options that tell the rows of a study apart.
 OPTIONS = ("layer", "place", "when", "to", "spectrum", "init", "beta", "change", "width", "kind", "tensor", "at",
            "quantile")
 
 
-RUN = ["profile", "notebook", "setting", "method", "variant", "seed"]      # what names a run
-
 # ---------------------------------------------------------------- summaries
 
 
-def reference(df):
-    """Retrain's last values; of several kinds of Retrain in one setting the plain one counts."""
-    ref = df[(df["method"] == REFERENCE) & (df["stop"] == "last")].sort_values("variant", kind="stable")
+def reference(df, stop="last"):
+    """What the others are compared with: Retrain's last values, at `best_test` those of its own best round; of several
+    kinds of Retrain in one setting the plain one counts."""
+    at = "best_test" if stop == "best_test" else "last"
+    ref = df[(df["method"] == REFERENCE) & (df["stop"] == at)].sort_values("variant", kind="stable")
     return ref.drop_duplicates(["profile", "notebook", "setting", "seed", "metric"])
 
 
@@ -27,12 +28,11 @@ def end_of_retrain(df, setting, metric):
     return ends[(ends["setting"] == setting) & (ends["metric"] == metric)]["value"].mean()
 
 
-def _against(df, stop, metrics, combine, rename=None):
-    """Rows `combine(value, Retrain's)`, Retrain of the same setting and seed at its last round."""
+def _against(df, stop, metrics, combine, ref, rename=None):
+    """Rows `combine(value, Retrain's)`; ref: Retrain's rows, each for its setting and seed."""
     on = ["profile", "notebook", "setting", "seed", "metric"]
-    ref = reference(df)[[*on, "value"]]
     part = df[(df["stop"] == stop) & df["metric"].isin(metrics)]
-    out = part.merge(ref, on=on, suffixes=("", "_ref"))
+    out = part.merge(ref[[*on, "value"]], on=on, suffixes=("", "_ref"))
     with np.errstate(divide="ignore", invalid="ignore"):
         out["value"] = combine(out["value"].to_numpy(), out.pop("value_ref").to_numpy())
     known = np.isfinite(out["value"])
@@ -55,12 +55,12 @@ def is_of_diverged(part, df):
 
 def cost_ratio(df, stop="oracle"):
     """comm_ratio and comp_ratio: cost over the cost of the same seed's whole Retrain; rows of the same schema."""
-    return _against(df, stop, list(RATIOS), np.divide, RATIOS)
+    return _against(df, stop, list(RATIOS), np.divide, reference(df), RATIOS)
 
 
 def differences(df, stop="oracle", metrics=GAP):
     """Signed difference of each metric to the same seed's Retrain at its last round; rows of the same schema."""
-    return _against(df, stop, list(metrics), np.subtract)
+    return _against(df, stop, list(metrics), np.subtract, reference(df, stop))
 
 
 def by_seed(df, metric, stop="oracle"):
@@ -127,7 +127,7 @@ def summary(df, stop="oracle", by=GROUP):
     """Mean, sd (ddof = 1; NaN for one seed) and n over seeds for each group and metric, cost ratios included, and
     `avg_gap_of_means`: the papers' gap, between means instead of the mean of gaps.
 
-    `diverged`: how many further seeds diverged; they are in no mean.
+    `diverged`: how many further seeds diverged; `of`: how many were run, at whatever stop. n is of finite values only.
     """
     by = list(by)
     if stop == "curve" and "round" not in by:
@@ -138,8 +138,10 @@ def summary(df, stop="oracle", by=GROUP):
     groups = rows.groupby([*by, "metric", "unit"], sort=False)
     out = groups["value"].agg(mean="mean", sd="std", n="count")
     out = out.assign(diverged=groups["lost"].sum()).reset_index()
+    run = [column for column in by if column != "round"]
+    out = out.merge(df.groupby(run)["seed"].nunique().rename("of"), left_on=run, right_index=True)
     if "method" in by:
-        more = gaps_of_means(part, reference(df), by)
+        more = gaps_of_means(part, reference(df, stop), by)
         out = pd.concat([out, pd.DataFrame(more)], ignore_index=True) if more else out
     return out.sort_values(by, key=rank, kind="stable", ignore_index=True)
 
@@ -158,7 +160,7 @@ def gaps_of_means(part, ends, by):
         if ours.notna().all() and retrain.notna().all():
             out.append({**row, "metric": "avg_gap_of_means", "unit": "percent points",
                         "mean": (ours - retrain).abs().mean(), "sd": np.nan, "n": group["seed"].nunique(),
-                        "diverged": 0})
+                        "diverged": 0, "of": group["seed"].nunique()})
     return out
 
 

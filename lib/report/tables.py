@@ -12,6 +12,8 @@ from .claims import NOT_YET, VERDICTS
 from .numbers import number, over_seeds
 from .papers import compare, paper_table
 from .rows import load_results
+from .statistics import not_converged
+from .stops import SHARES
 from .summary import RUN, diverged_runs, summary
 
 SMALLEST_IS_BEST = ("gap", "cost ratio")
@@ -37,12 +39,13 @@ def lost_text(df):
 
 def show(df, caption="", metrics=None, stop="oracle"):
     """A table to look at, from rows, from `summary` or from `compare`: one line a method, the smallest gap and cost
-    besides Retrain's in bold, n in the caption. A pandas Styler; its `.data` is the plain text table.
+    besides Retrain's in bold, n and what has not converged in the caption. A pandas Styler; its `.data` is the plain text table.
 
     metrics: which, in order (default: all but times, which differ from run to run).
     """
-    caption = caption or df.attrs.get("caption", "")
+    caption, doubt = caption or df.attrs.get("caption", ""), ""
     if "value" in df:
+        doubt = not_converged(df)
         df = summary(df, stop)
     shown = metrics_shown(df, metrics)
     df = df[df["metric"].isin(shown)]
@@ -61,7 +64,7 @@ def show(df, caption="", metrics=None, stop="oracle"):
             bold[ours] = best_lines(values[~lost_lines(part)])
     order = df.drop_duplicates(lines).sort_values(lines, key=rank, kind="stable").set_index(lines).index
     text = pd.DataFrame(cells).reindex(order).fillna("–")
-    return styled(text, bold, ". ".join(filter(None, [caption, count_text(df), bracket_text(text)])))
+    return styled(text, bold, ". ".join(filter(None, [caption, count_text(df), bracket_text(text), doubt])))
 
 
 def metrics_shown(df, wanted=None):
@@ -94,9 +97,9 @@ def own_columns(head, part):
 
 
 def with_diverged(cells, part):
-    """Cells of one metric that say of how many seeds each is, where some diverged."""
+    """Cells of one metric that say of how many seeds each is, where some diverged or have no number."""
     if "diverged" in part:
-        cells = [over_seeds(*line) for line in zip(cells, part["n"], part["diverged"])]
+        cells = [over_seeds(*line) for line in zip(cells, part["n"], part["diverged"], part["of"])]
     return pd.Series(cells, part.index)
 
 
@@ -194,7 +197,7 @@ def own_cell(part, key):
     if key not in part.index:
         return "–"
     line = part.loc[key]
-    return over_seeds(number(line["mean"], line["sd"], line["unit"]), line["n"], line["diverged"])
+    return over_seeds(number(line["mean"], line["sd"], line["unit"]), line["n"], line["diverged"], line["of"])
 
 
 def beside(df, table, metrics):
@@ -218,7 +221,7 @@ def cells_beside(part, name, printed):
     if name not in part.index:
         return ["–", "–", "–"]
     line = part.loc[name]
-    ours = over_seeds(number(line["ours"], line["sd"]), line["n"], line["diverged"])
+    ours = over_seeds(number(line["ours"], line["sd"]), line["n"], line["diverged"], line["of"])
     if not printed or not np.isfinite(line["paper"]):
         return ["–", ours, "–"]
     return [number(line["paper"], line["paper_sd"]), ours, signed(line["difference"])]
@@ -254,10 +257,20 @@ def readme_table(profile, notebook, part):
     elif backdoor:
         text = markdown(part, [(name, stop) for name in metrics])
     else:
-        text = markdown(part, [*((name, "oracle") for name in metrics), (AVG_GAP, "oracle"), (AVG_GAP, "last")])
+        text = markdown(part, columns_of(part, metrics))
     about = f"; {STOP_WORDS[stop]}" if backdoor else ""
     return (f"**{title}** (`{first['setting']}`: {first['dataset']}, {first['model']}; notebook {notebook}{about}; "
             f"mean ± sd, n = {part['seed'].nunique()} seeds)\n\n{text}")
+
+
+def columns_of(part, metrics):
+    """The (metric, stop) of a setting's table: what was measured at half of Retrain's budget, and the gap at each
+    budget and at the oracle's round; where there are no whole curves, everything at the oracle's and the gap at the last.
+    """
+    if "half" not in set(part["stop"]):
+        return [*((name, "oracle") for name in metrics), (AVG_GAP, "oracle"), (AVG_GAP, "last")]
+    measured = [name for name in metrics if known(name).kind != "cost ratio"]
+    return [*((name, "half") for name in measured), *((AVG_GAP, stop) for stop in (*SHARES, "oracle"))]
 
 
 def readme_claims(profile, claims):

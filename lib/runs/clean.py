@@ -6,13 +6,13 @@ was used last counts. What a process holds the lock of is left alone.
 """
 import json
 import re
-import shutil
 import time
 from pathlib import Path
 from typing import NamedTuple
 
 from filelock import Timeout
 
+from .. import files
 from ..files import alive, locked
 from ..methods import METHODS, defaults
 from ..profiles import seeds_of
@@ -34,7 +34,7 @@ class Waste(NamedTuple):
 def waste(root, profiles):
     """What can go from the store at `root`, given all loaded profiles: a list of `Waste`."""
     root, wanted = Path(root), _wanted(profiles)
-    found = [Waste(path, "temporary file of a dead process", _size(path)) for path in _temporary(root)]
+    found = [Waste(path, f"temporary {kind} of a dead process", _size(path)) for path, kind in _temporary(root)]
     newest = {}
     for folder in _entries(root):
         entry = read(folder)
@@ -57,7 +57,7 @@ def remove(found, root):
     for item in found:
         try:
             with locked(_lock(item.path, Path(root)), timeout=0):
-                shutil.rmtree(item.path) if item.path.is_dir() else item.path.unlink(missing_ok=True)
+                files.remove(item.path)
                 freed += item.bytes
         except Timeout:
             continue
@@ -152,17 +152,23 @@ def _last_used(folder):
 # ---------------------------------------------------------------- files
 
 def _entries(root):
-    return sorted(path for path in root.glob("*/*") if path.is_dir())
+    return sorted(path for path in root.glob("*/*") if path.is_dir() and not path.name.startswith("."))
 
 
 def _temporary(root):
-    """Files that `files.write` had begun: the process in their name is gone, and they are old enough for other
-    machines' processes to be done as well."""
+    """`(path, "file" or "folder")` of what was begun by a process that is gone. Files are old enough for other machines'
+    processes to be done as well; folders, in which a run takes its time, are of this machine."""
     for path in sorted(root.rglob(".*.part")):
+        if path.is_dir():
+            if files.abandoned(path):
+                yield path, "folder"
+            continue
+        if any(parent.suffix == ".part" for parent in path.parents):
+            continue        # goes with its folder
         process = re.search(r"\.(\d+)\.[^.]*\.part$", path.name)
         dead = process is None or not alive(int(process[1]))
         if dead and time.time() - path.stat().st_mtime > HOUR:
-            yield path
+            yield path, "file"
 
 
 def _lock(path, root):

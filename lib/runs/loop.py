@@ -2,7 +2,7 @@
 import math
 import platform
 import sys
-import tempfile
+import time
 from types import SimpleNamespace
 
 import torch
@@ -17,6 +17,8 @@ from .code import code_hash
 from .progress import progress, watched
 from .store import Slot, Store
 from .syntax import Unhashable
+
+CHECKPOINT_SECONDS = 60     # a checkpoint at least so often, however rarely metrics are measured
 
 # Settings that say what is computed with a task, or how fast, and not what the task is.
 NOT_OF_A_TASK = {"methods", "ablations", "ablation_rounds", "traced", "trace_rounds", "studies", "gammas",
@@ -38,7 +40,7 @@ def code_of(task, *functions, methods=()):
 
 def environment(task):
     """What a result was made with: recorded, never part of its key."""
-    return {"device": str(task.device), "dtype": str(task.dtype).removeprefix("torch."),
+    return {"device": str(task.device), "dtype": task.settings["dtype"],
             "threads": torch.get_num_threads(), "torch": torch.__version__, "python": platform.python_version()}
 
 
@@ -51,14 +53,15 @@ def kept(store, kind, key, make, task, name):
     """The entry of one result, from the store if it is there: the only way by which anything comes to be in it.
 
     key(): a plain dict of all that decides the numbers; make(slot): computes them, `(record, tensors)`; name: for
-    messages. What has no key is computed anew each time, in a folder that goes when its entry does, and that is said.
+    messages. What has no key is computed anew each time, in a folder that goes when its entry does, and that is said;
+    if the process is killed, the next run clears it away as any half-written file.
     """
     try:
         key = key()
         store.folder(kind, key)
     except Unhashable as why:
         print(f"{name} is not kept: {why}", file=sys.stderr, flush=True)
-        aside = tempfile.TemporaryDirectory()
+        aside = store.aside(kind)
         entry = _made(Slot(Store(aside.name), kind, {}), make, task)
         entry.aside = aside
         return entry
@@ -74,7 +77,7 @@ def _made(slot, make, task):
 
 def follow(task, slot, start, go_on, *, count, every, measure, bar, each=None, more=None, endless=True):
     """Consume rounds up to `count` and leave checkpoints; returns `(curve, last round, diverged)`. A killed run goes
-    on, bit for bit, from its newest checkpoint.
+    on, bit for bit, from its newest checkpoint: one is left wherever metrics are measured, and once a minute.
 
     A run whose state, or a loss in its curve, is no longer finite ends there: `diverged` is that round, else None. The
     curve's last point is then of NaN.
@@ -88,6 +91,7 @@ def follow(task, slot, start, go_on, *, count, every, measure, bar, each=None, m
     if slot.part:
         r, now, curve, total = _restored(task, slot)
     rounds = go_on(now) if slot.part else start()
+    kept_at = time.monotonic()
 
     def point():
         curve.append({"round": r, "bytes": total.bytes, "flops": total.flops, "seconds": total.seconds,
@@ -102,12 +106,14 @@ def follow(task, slot, start, go_on, *, count, every, measure, bar, each=None, m
         done = r >= count and (endless or now.then.round > 0)
         if done or not finite(now.state):
             break
-        if r % every == 0:
+        evaluated = r % every == 0
+        if evaluated:
             point()
             if lost(curve[-1]):
                 break
-            if now.then.resumable:
-                _checkpoint(slot, r, now, curve, total, more)
+        if now.then.resumable and (evaluated or time.monotonic() - kept_at > CHECKPOINT_SECONDS):
+            _checkpoint(slot, r, now, curve, total, more)
+            kept_at = time.monotonic()
     if not curve or curve[-1]["round"] != r:
         point()
     if finite(now.state) and not lost(curve[-1]):

@@ -6,7 +6,7 @@ import torch
 
 from .. import methods
 from ..errors import Bad, short
-from ..fl.rounds import bounds
+from ..fl.batches import bounds
 from ..fl.task import Client
 from ..methods.trained import Trained
 from ..metrics import own

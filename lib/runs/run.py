@@ -7,8 +7,8 @@ import torch
 from ..errors import Bad, shown
 from ..files import runs_root
 from ..fl.finite import finite
-from ..fl.history import History, to_device
-from ..fl.rounds import Cost, Round, Then
+from ..fl.history import History, file_of, to_device
+from ..fl.rounds import Cost, Round, Then, difference
 from ..fl.task import make_task
 from ..methods import defaults, find, recover, unlearn
 from ..methods.tis import compute_curvature
@@ -98,52 +98,68 @@ def train(task, store):
         raise Bad(f"{task.name}, seed {task.seed}: training diverged in round {entry.record['diverged']} of "
                   f"{task.settings['rounds']}, so that no method is run on it; choose a smaller lr, or set clip")
     history = History(entry, task) if task.settings["history"] != "none" else None
-    stored = [entry.folder / f"{name}.safetensors" for name in entry.files if name != "final"]
     return StoredTrained(task.init("train"), to_device(entry.tensors("final"), task), history, entry.record["curve"],
-                         sum(path.stat().st_size for path in stored), store=store)
+                         sum(map(entry.size, entry.states)), store=store)
 
 
 def _train(task, slot):
     """Training is recovery on all data from a fresh initialisation; beside it the history is written."""
     s = task.settings
     begin = Round(task.init("train"), then=Then(jobs="full", phase="train", schedule=s["schedule"]))
-    wanted = {"all": "all", "none": ()}.get(s["history"], task.targets)
     past = slot.part.record["more"] if slot.part else {"history": [], "weights": {}, "stored": {}}
+    go_on = partial(_recorded, task, slot, past)
 
     def start():
         yield begin
-        yield from recover(task, begin, wanted)
-
-    def each(r, before, now):
-        if r and s["history"] != "none" and (s["history"] != "last" or r == s["rounds"]):
-            _write_history(task, slot, r, before.state, now.updates or {}, past)
+        yield from go_on(begin)
 
     bar = progress(s["rounds"], f"{task.name}, seed {task.seed}: training")
-    curve, now, lost = follow(task, slot, start, lambda now: recover(task, now, wanted), count=s["rounds"], every=s["every"],
-                        measure=partial(training_metrics, task), bar=bar, each=each, more=past)
+    curve, now, lost = follow(task, slot, start, go_on, count=s["rounds"], every=s["every"],
+                              measure=partial(training_metrics, task), bar=bar, more=past)
     return {"curve": curve, "diverged": lost, **past}, {"final": now.state}
 
 
-def _write_history(task, slot, r, before, updates, past):
-    """What the server keeps of round r: updates, the global models before where all are kept, and weights."""
-    s, dtype = task.settings, getattr(torch, task.settings["history_dtype"])
+def _recorded(task, slot, past, now):
+    """The rounds of training that follow the round `now`, each with its history, noted in `past`."""
+    s = task.settings
+    while True:
+        r = now.then.round + 1
+        if s["history"] == "none" or s["history"] == "last" and r != s["rounds"]:
+            now = next(recover(task, now))
+        else:
+            now = _recorded_round(task, slot, past, now, r)
+        yield now
 
-    def stored(state):
+
+def _recorded_round(task, slot, past, before, r):
+    """Round r of training, which follows the round `before`. What the server keeps of it is one file: each client's
+    update, written when that client is done, and the global model before it where all updates are kept."""
+    s, dtype = task.settings, getattr(torch, task.settings["history_dtype"])
+    wanted, stored = set(kept_clients(task)), []
+
+    def rounded(state):
         return {k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}
 
-    if s["history"] == "all":
-        slot.write(f"before_{r:05d}", before)
-    elif r == s["rounds"]:
-        for client, update in updates.items():  # the target's last local model cannot be had from its update alone
-            slot.write(f"last_{client}", stored({k: before[k] + v for k, v in update.items()}))
-    if s["history"] != "last":
-        for client, update in updates.items():
-            slot.write(f"update_{r:05d}_{client}", stored(update))
+    def after_client(client, local):
+        if client not in wanted:
+            return
+        update = difference(local, before.state)
+        if s["history"] != "last":
+            put(f"update_{client}", rounded(update))
+        if s["history"] != "all" and r == s["rounds"]:  # the last local model cannot be had from its update alone
+            put(f"last_{client}", rounded({k: before.state[k] + v for k, v in update.items()}))
+        stored.append(client)
+
+    with slot.many(file_of(r)) as put:
+        if s["history"] == "all":
+            put("before", before.state)
+        now = next(recover(task, before, after_client))
     jobs = task.participants("full", "train", r)
     samples = sum(len(j.indices) for j in jobs)
     past["history"].append(r)
     past["weights"][str(r)] = {j.client: len(j.indices) / samples for j in jobs}
-    past["stored"][str(r)] = sorted(updates)
+    past["stored"][str(r)] = sorted(stored)
+    return now
 
 
 def training_metrics(task, state):
@@ -190,7 +206,7 @@ def method_key(task, name, hp, trained=None):
     if "history" in f.needs:
         key["history"] = [s["history"], s["history_dtype"]]
     if trained is not None:
-        stored = trained.history.entry.files if isinstance(trained.history, History) else trained.history
+        stored = trained.history.entry.states if isinstance(trained.history, History) else trained.history
         key["trained"] = code_hash(trained.state, trained.init, stored)
     return key
 

@@ -226,11 +226,23 @@ def of_nan(point, round):
 
 
 def _swept(task, trained, name, hp, gammas, draws):
-    """The points of a method: at every gamma the mean over draws, none where a draw diverged."""
+    """The points of a method: at every gamma the mean over draws, none where a draw diverged.
+
+    A state is measured when it is there, before the next is made: two are alive at once, however many gammas.
+    """
     given = [({} if g is None else {"gamma": g}) | ({} if d is None else {"draw": d}) for g in gammas for d in draws]
-    states, costs, resets, lost = zip(*(_ends(task, trained, name, {**hp, **g}) for g in given))
+    spent = []
+
+    def states():
+        for values in given:
+            state, *rest = _ends(task, trained, name, {**hp, **values})
+            spent.append(rest)
+            yield state
+
+    measured = measure_all(task, states())
+    costs, resets, lost = zip(*spent)
     found = []
-    for metrics, cost, reset in zip(measure_all(task, states), costs, resets):
+    for metrics, cost, reset in zip(measured, costs, resets):
         found.append(metrics | {"reset_params": 100 * reset / task.parameters, "comm_bytes": cost.bytes,
                                 "comp_flops": cost.flops, "time": cost.seconds})
     out = []

@@ -36,7 +36,7 @@ class Started:
     def signal(self, number, group=False):
         (os.killpg if group else os.kill)(self.child.pid, number)
 
-    def end(self, seconds=120):
+    def end(self, seconds=600):
         """(exit status, all that was said)"""
         out, _ = self.child.communicate(timeout=seconds)
         return self.child.returncode, out

@@ -108,16 +108,30 @@ def test_a_full_or_a_read_only_disk(profile, small, whole, first, then, word):
     complete(profile, runs, whole)
 
 
+def tables(runs):
+    """{CSV: its bytes} of a profile's results, without those of seconds."""
+    paths = (runs / "crash/results").glob("*.csv")
+    return {path.name: path.read_bytes() for path in paths if not path.name.endswith(".timing.csv")}
+
+
+def run_all(profile, runs):
+    return Started(ROOT, "bash", "run_all.sh", "--profile", profile, "-j", "2", FU_RUNS=runs)
+
+
 @by_hand
 def test_kill_9_of_the_whole_script(profile, tmp_path, whole):
+    straight, stopped = tmp_path / "straight", tmp_path / "stopped"
+    status, out = run_all(profile, straight).end()
+    assert status == 0 and tables(straight), out
     moments = random.Random(1)
     for _ in range(TURNS):
-        started = Started(ROOT, "bash", "run_all.sh", "--profile", profile, "-j", "2", FU_RUNS=tmp_path)
+        started = run_all(profile, stopped)
         try:
             started.child.wait(moments.uniform(1, 40))
         except subprocess.TimeoutExpired:
             started.signal(signal.SIGKILL)
         started.end()
         assert not started.left()
-    status, out = Started(ROOT, "bash", "run_all.sh", "--profile", profile, "-j", "2", FU_RUNS=tmp_path).end()
-    assert status == 0 and content(tmp_path).items() >= whole.items() and not temporary(tmp_path), out
+    status, out = run_all(profile, stopped).end()
+    assert status == 0 and not temporary(stopped), out
+    assert content(stopped).items() >= whole.items() and tables(stopped) == tables(straight)

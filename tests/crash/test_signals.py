@@ -5,7 +5,7 @@ import sys
 
 import pytest
 import toy
-from processes import Started, by_hand, temporary, wait_for
+from processes import Started, by_hand, hear_signals, temporary, wait_for
 
 LINE = "interrupted; run again to resume"
 SLEEP = "import os, time\nopen('started', 'a').write('x')\ntotal = 1\nif not os.path.exists('go'): time.sleep(600)"
@@ -83,5 +83,6 @@ def test_ctrl_c_while_modules_are_imported():
                 "class Finder:\n    def find_spec(self, name, *rest):\n"
                 "        if name == 'lib': os.kill(os.getpid(), signal.SIGINT)\n"
                 f"sys.meta_path.insert(0, Finder())\nrunpy.run_module('workflow.{module}', run_name='__main__')")
-        done = subprocess.run([sys.executable, "-c", code], cwd=toy.ROOT, text=True, capture_output=True)
+        done = subprocess.run([sys.executable, "-c", code], cwd=toy.ROOT, text=True, capture_output=True,
+                              preexec_fn=hear_signals)
         assert (done.returncode, done.stderr) == (130, LINE + "\n"), module

@@ -9,8 +9,9 @@ from torch import nn
 
 import lib
 from lib.errors import Bad
+from lib.fl.batches import epoch, images
 from lib.fl.engine import labelled
-from lib.fl.rounds import Worker, one_round
+from lib.fl.rounds import one_round
 from lib.methods.federated import guided
 from lib.metrics.tis import headline
 
@@ -92,8 +93,9 @@ def test_crops_and_flips_do_not_move_the_trigger(changes):
     task = poisoned(**changes)
     (job,) = task.jobs("forget")
     marks = task.marks(job.indices)
-    batches = list(Worker(task, task.recipe).epoch(task.x[job.indices], task.y[job.indices], task.rng("a"), marks))
-    x, y = torch.cat([b[0] for b in batches]), torch.cat([b[1] for b in batches])
+    found = list(epoch(task, task.recipe, job, task.rng("a")))
+    x = torch.cat([b.images if b.images is not None else images(task, task.recipe, b.plan) for b in found])
+    y = torch.cat([b.labels for b in found])
     assert x.shape[-1] == task.size and int(marks.sum()) == int(has_trigger(x, task.white).sum())
     assert (y[has_trigger(x, task.white)] == 9).all()
     x, _ = next(task.batches(job.indices))
@@ -115,13 +117,11 @@ def test_small_and_large_clients_are_marked_alike(monkeypatch):
     task = poisoned(flip=True)
     (job,) = task.jobs("forget")
 
-    def seen():
-        work = Worker(task, task.recipe)
-        return torch.cat([b for b, _ in work.epoch(task.x[job.indices], task.y[job.indices], task.rng("a"),
-                                                   task.marks(job.indices))])
-    whole = seen()
-    monkeypatch.setattr("lib.fl.rounds.WHOLE", 0)
-    assert torch.equal(whole, seen())
+    whole = [b.images for b in epoch(task, task.recipe, job, task.rng("a"))]
+    monkeypatch.setattr("lib.fl.batches.WHOLE", 0)
+    found = list(epoch(task, task.recipe, job, task.rng("a")))
+    assert all(b.images is None for b in found)
+    assert torch.equal(torch.cat(whole), torch.cat([images(task, task.recipe, b.plan) for b in found]))
 
 
 class Obeys(nn.Module):

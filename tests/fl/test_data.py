@@ -12,7 +12,7 @@ from PIL import Image
 from lib.errors import Bad
 from lib.fl import data
 from lib.fl.archives import read_archive, write_archive
-from lib.fl.data import NORMS, _resize, load
+from lib.fl.data import NORMS, load, resized
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 
@@ -79,7 +79,7 @@ def test_digits_subsets():
 def test_resizing_keeps_black_black_and_white_white():
     for value in (0, 255):
         x = torch.full((3, 1, 6, 9), value, dtype=torch.uint8)
-        assert (_resize(x, 4) == value).all() and (_resize(x, 12) == value).all()
+        assert (resized(x, 4) == value).all() and (resized(x, 12) == value).all()
 
 
 # --- archives ---

@@ -2,6 +2,7 @@
 from dataclasses import replace
 from itertools import islice
 
+import numpy as np
 import pytest
 import torch
 from conftest import ALONE, same, tiny
@@ -10,13 +11,21 @@ from torch.nn.functional import cross_entropy
 
 import lib
 from lib.errors import Bad
-from lib.fl.rounds import Worker, clock, default_loss, learning_rate, worker
-from lib.fl.task import Client
+from lib.fl.batches import epoch, images, is_small, minibatches
+from lib.fl.data import load
+from lib.fl.rounds import Worker, clock, learning_rate, worker
+from lib.fl.task import Client, Job
 
 
 def rounds(task, n, state=None, jobs="full", **kw):
     kw.setdefault("phase", "train")
     return list(islice(lib.fedavg(task, jobs, task.init("train") if state is None else state, **kw), n))
+
+
+def seen(task, n):
+    """All that a net sees of the first n images in an epoch."""
+    found = epoch(task, task.recipe, Job(0, torch.arange(n)), task.rng("a"))
+    return torch.cat([images(task, task.recipe, b.plan) if b.images is None else b.images for b in found])
 
 
 def slow_fedavg(task, n):
@@ -78,29 +87,37 @@ def test_one_client_is_plain_training(optimizer):
     opt = torch.optim.SGD(net.parameters(), r.lr, r.momentum, weight_decay=r.weight_decay) if optimizer == "sgd" \
         else torch.optim.Adam(net.parameters(), r.lr, (r.momentum, 0.999), weight_decay=r.weight_decay)
     indices = task.indices("full")
-    for epoch in range(1, 4):
-        for part in torch.randperm(len(indices), generator=task.rng("train", epoch, 0)).split(r.batch_size):
+    for number in range(1, 4):
+        for part in torch.randperm(len(indices), generator=task.rng("train", number, 0)).split(r.batch_size):
             opt.zero_grad()
             cross_entropy(net(task.inputs(task.x[indices[part]])), task.y[indices[part]]).backward()
             opt.step()
     assert same(rounds(task, 3)[-1].state, net.state_dict())
 
 
+def keeping(locals):
+    """An `after_client` that copies what the clients send into `locals`."""
+    def after_client(client, local):
+        locals[client] = {k: v.clone() for k, v in local.items()}
+    return after_client
+
+
 def test_leaving_a_client_out_moves_nobody_else(task):
     jobs = task.jobs("full")
-    a = rounds(task, 1, jobs=jobs, keep_updates="all")[0].updates
-    b = rounds(task, 1, jobs=jobs[1:], keep_updates="all")[0].updates
+    a, b = {}, {}
+    rounds(task, 1, jobs=jobs, after_client=keeping(a))
+    rounds(task, 1, jobs=jobs[1:], after_client=keeping(b))
     assert set(a) - set(b) == {0}
     for k in b:
         assert same(a[k], b[k])
 
 
-def test_updates_add_up_to_the_round(task):
-    start = task.init("train")
-    now = rounds(task, 1, state=start, keep_updates="all")[0]
+def test_local_states_add_up_to_the_round(task):
+    start, sent = task.init("train"), {}
+    now = rounds(task, 1, state=start, after_client=keeping(sent))[0]
     jobs = task.jobs("full")
     n = sum(len(j.indices) for j in jobs)
-    moved = {k: start[k] + sum(len(j.indices) / n * now.updates[j.client][k] for j in jobs) for k in start}
+    moved = {k: sum(len(j.indices) / n * sent[j.client][k] for j in jobs) for k in start}
     assert all(torch.allclose(now.state[k], moved[k], atol=1e-12) for k in start)
 
 
@@ -115,19 +132,18 @@ def test_masked_entries_stay_put_bit_for_bit_under_decay_and_momentum(task):
 
 def test_float_buffers_are_averaged_and_counters_stay_integers():
     task = tiny(model="resnet18", width=8, size=16, channels=3, n_train=120, batch_size=8)
-    start = task.init("train")
-    now = rounds(task, 1, state=start, keep_updates="all")[0]
+    start, sent = task.init("train"), {}
+    now = rounds(task, 1, state=start, after_client=keeping(sent))[0]
     jobs, k = task.jobs("full"), "bn1.running_mean"
     n = sum(len(j.indices) for j in jobs)
-    mean = sum(len(j.indices) / n * (start[k] + now.updates[j.client][k]) for j in jobs)
+    mean = sum(len(j.indices) / n * sent[j.client][k] for j in jobs)
     assert torch.allclose(now.state[k], mean)
     assert not now.state["bn1.num_batches_tracked"].is_floating_point()
 
 
 def test_a_last_batch_of_one_joins_the_one_before(task):
-    batches = [len(y) for _, y in Worker(task, replace(task.recipe, batch_size=16)).epoch(
-        task.x[:33], task.y[:33], task.rng("x"))]
-    assert batches == [16, 17]
+    found = epoch(task, replace(task.recipe, batch_size=16), Job(0, torch.arange(33)), task.rng("x"))
+    assert [len(batch.labels) for batch in found] == [16, 17]
 
 
 def test_a_job_of_k_steps_sees_k_minibatches(task):
@@ -202,8 +218,8 @@ def test_clip_bounds_the_step():
 
 def test_flips_and_crops_are_pixels_of_the_image():
     task = tiny(flip=True, crop=1)
-    x, y = task.x[:8], task.y[:8]
-    out = torch.cat([b for b, _ in Worker(task, task.recipe).epoch(x, y, task.rng("a"))])
+    x = task.x[:8]
+    out = seen(task, 8)
     padded = nn.functional.pad(x.double(), (1, 1, 1, 1))
     crops = torch.cat([padded[:, :, i:i + 8, j:j + 8] for i in range(3) for j in range(3)])
     known = torch.cat([crops, crops.flip(3)])
@@ -218,7 +234,7 @@ def test_every_place_of_a_random_crop_is_drawn(change, places):
     task = tiny(**change)
     x = torch.zeros(400, 1, 8, 8, dtype=torch.float64)
     x[:, :, 4, 4] = 1
-    out = torch.cat([b for b, _ in Worker(task, task.recipe).epoch(x, torch.zeros(400), task.rng("a"))])
+    out = seen(replace(task, x=x, y=torch.zeros(400)), 400)
     found = {tuple(place) for place in out[:, 0].nonzero()[:, 1:].tolist()}
     assert len(found) == places ** 2
     assert {row for row, _ in found} == {column for _, column in found} == set(range(min(found)[0], min(found)[0] + places))
@@ -228,14 +244,14 @@ def test_half_of_the_images_are_flipped():
     task = tiny(flip=True)
     x = torch.zeros(400, 1, 8, 8, dtype=torch.float64)
     x[:, :, :, 0] = 1
-    out = torch.cat([b for b, _ in Worker(task, task.recipe).epoch(x, torch.zeros(400), task.rng("a"))])
+    out = seen(replace(task, x=x, y=torch.zeros(400)), 400)
     assert 160 < out[:, 0, 0, 7].sum() < 240 and (out[:, 0, 0, 0] + out[:, 0, 0, 7] == 1).all()
 
 
 def test_evaluation_crops_at_the_centre():
     task = tiny(input_size=6)
     assert torch.equal(task.inputs(task.x[:3]), task.x[:3, :, 1:7, 1:7])
-    out = torch.cat([b for b, _ in Worker(task, task.recipe).epoch(task.x[:8], task.y[:8], task.rng("a"))])
+    out = seen(task, 8)
     assert out.shape[-1] == 6
 
 
@@ -275,9 +291,9 @@ def test_a_client_without_data_trains_nothing(task):
 class Recording:
     """A stand-in for a CUDA graph of the default step: it knows each tensor by where it was when it was recorded."""
 
-    def __init__(self, work, x, y):
-        work.gradient_step(x, y, default_loss)      # the warm-up, which makes the momentum
-        self.work, self.x, self.y, self.replays = work, x, y, 0
+    def __init__(self, work, plan, labels):
+        work.default_step(plan, labels)      # the warm-up, which makes the momentum
+        self.work, self.plan, self.y, self.replays = work, plan, labels, 0
         self.momenta = [work.opt.state[p]["momentum_buffer"] for p in work.parameters]
 
     @torch.no_grad()
@@ -285,33 +301,35 @@ class Recording:
         self.replays += 1
         group, parameters = self.work.opt.param_groups[0], self.work.parameters
         with torch.enable_grad():
-            gradients = torch.autograd.grad(cross_entropy(self.work.model(self.x), self.y), parameters)
+            x = images(self.work.task, self.work.recipe, self.plan)
+            gradients = torch.autograd.grad(cross_entropy(self.work.model(x), self.y), parameters)
         for p, momentum, gradient in zip(parameters, self.momenta, gradients):
             momentum.mul_(group["momentum"]).add_(gradient + group["weight_decay"] * p)
             p.sub_(group["lr"] * momentum)
 
 
+@pytest.mark.parametrize("augmented", [{}, {"size": 12, "input_size": 8, "crop": 1, "flip": True}])
 @pytest.mark.parametrize("keep", [True, False])
-def test_a_recorded_step_is_the_eager_one_over_rounds_and_ragged_tails_stay_eager(monkeypatch, keep):
-    settings = dict(**(ALONE if keep else {"clients": 3}), keep_optimizer=keep, momentum=0.9, batch_size=24)
+def test_a_recorded_step_is_the_eager_one_over_rounds_and_ragged_tails_stay_eager(monkeypatch, keep, augmented):
+    settings = dict(**(ALONE if keep else {"clients": 3}), keep_optimizer=keep, momentum=0.9, batch_size=24, **augmented)
     eager = [now.state for now in rounds(tiny(**settings), 4)]
     monkeypatch.setattr(Worker, "can_capture", lambda self: True)
-    monkeypatch.setattr(Worker, "recorded", lambda work, x, y: Recording(work, x, y))
+    monkeypatch.setattr(Worker, "recorded", lambda *known: Recording(*known))
     task = tiny(**settings)
     recorded = [now.state for now in rounds(task, 4)]
     for a, b in zip(eager, recorded):
         assert all(torch.allclose(a[k], b[k], rtol=0, atol=1e-10) for k in a)
-    [(shape, (graph, _, _))] = worker(task, task.recipe).graphs.items()
+    [((plan, labels, _), (graph, _, _))] = worker(task, task.recipe).graphs.items()
     full = sum(len(job.indices) // 24 for job in task.jobs("full"))
-    assert shape[0] == 24 and graph.replays == 4 * full
+    assert plan == (4, 24) and labels == (24,) and graph.replays == 4 * full
 
 
 def test_what_is_drawn_for_an_epoch_moves_to_the_device_once(monkeypatch):
     task = tiny(size=12, input_size=8, flip=True)
     moves = []
-    monkeypatch.setattr("lib.fl.rounds.moved", lambda drawn, device: moves.append(drawn.shape) or drawn)
-    batches = list(Worker(task, task.recipe).epoch(task.x[:64], task.y[:64], task.rng("a")))
-    assert len(batches) == 4 and len(moves) == 3     # the order, the flips, the places of the crops
+    monkeypatch.setattr("lib.fl.batches.moved", lambda drawn, device: moves.append(drawn.shape) or drawn)
+    found = list(epoch(task, task.recipe, Job(0, torch.arange(64)), task.rng("a")))
+    assert len(found) == 4 and moves == [(4, 64)]     # the order, the flips, the places of the crops
 
 
 def test_a_clock_waits_for_the_device(monkeypatch):
@@ -335,3 +353,80 @@ def test_each_task_computes_at_its_own_precision_and_the_key_says_so():
         assert high.fingerprint("full") != highest.fingerprint("full")
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+def image_by_image(task, indices, rng):
+    """`(inputs, labels)` of an epoch, cut on the host one image at a time; drawn in the order that has always been."""
+    recipe, n = task.recipe, len(indices)
+    order = torch.randperm(n, generator=rng)
+    flips = torch.rand(n, generator=rng) < 0.5 if recipe.flip else torch.zeros(n, dtype=torch.bool)
+    spare = task.x.shape[-1] + 2 * recipe.crop - task.size
+    places = torch.randint(0, spare + 1, (2, n), generator=rng) if spare else torch.zeros(2, n, dtype=torch.long)
+    found = []
+    for i, index in enumerate(indices[order].tolist()):
+        image = nn.functional.pad(task.x[index], (recipe.crop,) * 4)
+        row, column = places[:, i].tolist()
+        image = image[:, row:row + task.size, column:column + task.size]
+        image = image.flip(2) if flips[i] else image
+        found.append(task.inputs(image[None], marked=None if task.marked is None else task.marked[index][None]))
+    return torch.cat(found), task.y[indices[order]]
+
+
+@pytest.mark.parametrize("settings", [{}, {"flip": True}, {"size": 12, "input_size": 8, "flip": True}, {"crop": 2},
+                                      {"size": 12, "input_size": 9, "flip": True, "crop": 1, "poison_label": 3},
+                                      {"dtype": "float32", "flip": True, "crop": 2}])
+def test_a_batch_made_from_fixed_buffers_is_the_one_cut_on_the_host(settings):
+    task = tiny(**settings)
+    indices = task.indices("full")[::2]
+    x, y = image_by_image(task, indices, task.rng("a"))
+    buffer, labels = torch.zeros(4, 16, dtype=torch.long), torch.zeros(16, dtype=torch.long)
+    begin = 0
+    for batch in minibatches(task, task.recipe, Job(0, indices), task.rng("a"), ahead=False):
+        assert batch.images is None
+        end = begin + len(batch.labels)
+        if end - begin == 16:
+            buffer.copy_(batch.plan)
+            labels.copy_(batch.labels)
+            assert torch.equal(images(task, task.recipe, buffer), x[begin:end]) and torch.equal(labels, y[begin:end])
+        begin = end
+    assert begin == len(indices)
+
+
+def test_images_made_ahead_are_those_made_batch_by_batch():
+    task = tiny(flip=True, dtype="float32", **ALONE)
+    job = task.jobs("full")[0]
+    ahead, later = (list(minibatches(task, task.recipe, job, task.rng("a"), ahead=ahead)) for ahead in (True, False))
+    for a, b in zip(ahead, later, strict=True):
+        assert torch.equal(a.images, images(task, task.recipe, b.plan)) and torch.equal(a.labels, b.labels)
+
+
+@pytest.mark.parametrize("cuda, pixels, small", [(False, 2**22, True), (False, 2**22 + 1, False),
+                                                 (True, 2**28, True), (True, 2**28 + 1, False)])
+def test_a_gpu_makes_larger_epochs_ahead(task, cuda, pixels, small):
+    class Images:
+        is_cuda = cuda
+        shape = (1, 1, 1, 1)
+
+    assert is_small(replace(task, x=Images(), settings={**task.settings, "input_size": 1}), task.recipe, pixels) == small
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    """Settings of coloured images of 9 x 12 pixels that are to be squares of 8."""
+    rng = np.random.default_rng(0)
+    file = tmp_path / "photographs.npz"
+    np.savez(file, x=rng.integers(0, 256, (300, 9, 12, 3), dtype=np.uint8), y=np.arange(300) % 10)
+    return dict(dataset=str(file), size=8, n_train=None, n_test=None, dtype="float32", crop=1, flip=True)
+
+
+def test_images_resized_in_the_batch_are_those_kept_resized_and_so_is_the_key(photographs, monkeypatch):
+    kept = tiny(**photographs)
+    monkeypatch.setattr("lib.fl.task.load", lambda *args, later, **kw: load(*args, later=True, **kw))
+    later = tiny(**photographs)
+    assert kept.resize is None and later.resize == 8 and later.x.shape[2:] == (9, 12)
+    assert later.size == kept.size == 8
+    assert later.fingerprint("full") == kept.fingerprint("full")
+    assert torch.equal(seen(later, 100), seen(kept, 100))
+    a, b = (rounds(task, 1)[0].state for task in (later, kept))
+    assert same(a, b)
+    assert torch.equal(lib.predict(later, a, images=later.x_test), lib.predict(kept, a, images=kept.x_test))

@@ -190,6 +190,37 @@ def test_random_reset_of_everything_is_tis_reset_of_everything(task, trained):
     assert same(a, b) and not any(a[k].any() for k in h)
 
 
+@pytest.mark.parametrize("name", NAMES[:2])
+def test_recovery_is_fine_tuning_of_all_weights_after_the_reset(task, trained, name):
+    begin = start(task, trained, name)
+    plain = list(islice(lib.recover(task, lib.Round(begin.state)), 2))
+    found = list(islice(lib.unlearn(task, trained, name, recovery=True), 3))
+    assert same(found[0].state, begin.state) and same(found[2].state, plain[1].state)
+    assert found[2].cost.bytes == plain[1].cost.bytes
+    assert len(list(islice(lib.unlearn(task, trained, name), 3))) == 1
+    faster = list(islice(lib.unlearn(task, trained, name, recovery=True, lr=2 * task.recipe.lr), 3))[2]
+    assert not same(faster.state, found[2].state)
+
+
+@pytest.mark.parametrize("name", NAMES[:2])
+def test_recovery_of_a_reset_resumes(store, name, monkeypatch):
+    from lib.runs.store import Slot
+    task = tiny(**SMALL, unlearn_rounds=3)
+    whole = lib.run(task, store, name, {"recovery": True}, count=3)
+    assert [point["round"] for point in whole["curve"]] == [0, 1, 2, 3]
+    other, real = lib.Store(store.root.with_name("other")), Slot.checkpoint
+
+    def dying(self, number, *rest):
+        real(self, number, *rest)
+        if self.kind == "runs" and number == 2:
+            raise KeyboardInterrupt
+    with monkeypatch.context() as for_now, pytest.raises(KeyboardInterrupt):
+        for_now.setattr(Slot, "checkpoint", dying)
+        lib.run(task, other, name, {"recovery": True}, count=3)
+    again = lib.run(task, other, name, {"recovery": True}, count=3)
+    assert same(again["entry"].tensors("final"), whole["entry"].tensors("final"))
+
+
 # ---------------------------------------------------------------- TRIM
 
 @pytest.mark.parametrize("name", NAMES[2:])

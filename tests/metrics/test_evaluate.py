@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 
 import lib
 import lib.metrics.evaluate as evaluation
-from lib.metrics.evaluate import average_gap, logistic, losses, mean, mia
+from lib.metrics.evaluate import average_gap, logistic, losses, mean, mia, mia_draws, mia_of_many
 
 
 def rng():
@@ -56,7 +56,7 @@ def test_attack_holds_out_a_tenth_of_each_set(monkeypatch, n, held):
     seen = []
 
     def spy(x, y, weight):
-        seen.append((y, weight))
+        seen.extend((y.numpy(), draw.numpy()) for draw in weight)
         return logistic(x, y, weight)
     monkeypatch.setattr(evaluation, "logistic", spy)
     gen = np.random.default_rng(5)
@@ -85,6 +85,20 @@ def test_attack_is_scikit_learns_on_the_same_splits():
     assert mia(members, others, rng(), draws=4) == pytest.approx(100 * np.mean(scores), abs=1e-9)
 
 
+def test_models_are_attacked_with_the_same_draws_as_each_alone(monkeypatch):
+    gen = np.random.default_rng(7)
+    members, others = gen.exponential(size=(3, 40)), gen.exponential(size=(3, 90)) + 0.3
+    members[1, 2] = np.nan
+    alone = [mia(a, b, rng(), draws=3) for a, b in zip(members, others)]
+    assert np.isnan(alone[1]) and len(set(alone)) == 3
+    for fast in (1, 2**20):     # one draw at a time, all at once
+        monkeypatch.setattr(evaluation, "FAST", fast)
+        drawn = []
+        monkeypatch.setattr(evaluation, "mia_draws", lambda *known: drawn.append(1) or mia_draws(*known))
+        assert mia_of_many(members, others, rng(), draws=3) == pytest.approx(alone, abs=0, nan_ok=True)
+        assert len(drawn) == 1
+
+
 def test_attack_grows_with_the_separation():
     gen = np.random.default_rng(2)
     a, b = gen.exponential(size=500), gen.exponential(size=500)
@@ -98,7 +112,7 @@ def test_logistic_regression_is_scikit_learns(scale, shift):
     x = np.concatenate([gen.exponential(size=60), gen.exponential(size=60) + 1]) * scale + shift
     y, weight = np.repeat([1.0, -1.0], 60), np.ones((3, 120))
     weight[1, :20], weight[2, 70:] = 0, 0
-    w, b = logistic(x, y, weight)
+    w, b = (found.numpy() for found in logistic(*(torch.from_numpy(part) for part in (x, y, weight))))
     for i in range(3):
         used = weight[i] > 0
         ours = LogisticRegression(tol=1e-10, max_iter=10_000).fit(x[used, None], y[used])
@@ -141,6 +155,18 @@ def test_class_wise_test_leaves_the_class_out():
     out = lib.evaluate(task, net)
     assert out["test_acc"] == 0 and out["forget_acc"] == 100
     assert out["test_acc_all"] == pytest.approx(100 * (task.y_test == 0).double().mean().item())
+
+
+def test_validation_is_on_the_data_of_those_that_remain():
+    task = tiny(val_share=0.2, targets=[0])
+    state = task.init("a")
+    others = torch.cat([client.val for client in task.clients[1:]])
+    right = lib.predict(task, state, others).argmax(1) == task.y[others]
+    assert lib.evaluate(task, state)["val_acc"] == pytest.approx(100 * right.double().mean().item())
+    assert set(evaluation.validation(task).tolist()).isdisjoint(task.clients[0].val.tolist())
+    kept = evaluation.validation(tiny(val_share=0.2, forget="class", forget_class=0))
+    assert len(kept) and (task.y[kept] != 0).all()
+    assert "val_acc" not in lib.evaluate(tiny(val_share=0.0), state)
 
 
 def test_batched_prediction_is_whole_prediction(task):

@@ -28,8 +28,8 @@ def both(*tables):
     return pd.concat(tables, ignore_index=True)
 
 
-def gaps(setting="a", **values):
-    return made({"avg_gap": values}, setting=setting, stop="oracle")
+def gaps(setting="a", stop="oracle", **values):
+    return made({"avg_gap": values}, setting=setting, stop=stop)
 
 
 def at_round(round, values, setting="a"):
@@ -70,6 +70,9 @@ def attacked(ours):
 
 
 case("02", "N01", gaps(NoT=1, FT=2, Retrain=0), gaps(NoT=2, FT=1, Retrain=0))
+for stop in ("quarter", "half"):
+    case("02", f"N01, 02, {stop}", gaps(stop=stop, NoT=1, FT=2), gaps(stop=stop, NoT=2, FT=1))
+    case("02", f"N11, 02, {stop}", *(made({"avg_gap": {"NoT": v, "Retrain name=again": 2.0}}, stop=stop) for v in (1.0, 3.0)))
 case("02", "N02", sent(NoT=3, FT=4), sent(NoT=5, FT=4))
 case("02", "N07", *({"df": at_round(0, {"retain_acc": {"NoT": v}}), "classes": {"a": 10}} for v in (19.0, 21.0)))
 case("02", "N09", *(retrained("forget_acc", FT=v, Retrain=80.0) for v in (86.0, 84.0)))
@@ -95,6 +98,7 @@ def replayed(gap, bytes_sent):
 
 for id, setting in (("N13", "label_skew"), ("N14", "class_wise"), ("N15", "instance_wise")):
     case("03", f"{id}, 03 {setting}", gaps(setting, NoT=1, FT=2), gaps(setting, NoT=3, FT=2))
+    case("03", f"{id}, 03 {setting}, half", *(gaps(setting, "half", NoT=v, FT=2) for v in (1, 3)))
 case("03", "N14, 03 class_wise, class in the test set", with_class(4.0), with_class(6.0))
 case("03", "N04, 03 joined_first", replayed(3.0, 9.5), replayed(3.0, 8.0))
 
@@ -430,7 +434,7 @@ def test_one_missing_method_takes_only_its_claims_away():
     table = judge(made(values), "02", classes={"a": 10}).set_index("id")
     assert table.loc["N09", "value"] == "needs FT"
     assert table.loc["N12", "value"] == "needs Retrain name=again"
-    assert table.loc["N01", "n"] == 0
+    assert (table.loc["N01", "n"] == 0).all()
 
 
 # ---------------------------------------------------------------- claims of one's own
@@ -457,7 +461,7 @@ def test_a_claim_of_ones_own_appears_in_the_table_and_in_the_ledger(own, tmp_pat
     assert row["verdict"] == "holds in every seed"
     lib.save_claims("quick", "02", table)
     merged = lib.merge_claims(folder("quick")).set_index("id")
-    assert merged.loc["A1", "verdict"] == "holds in every seed" and len(merged) == 71
+    assert merged.loc["A1", "verdict"] == "holds in every seed" and len(merged) == 75
     assert "Fine-tuning ends" in lib.show_claims(table).to_html()
 
 
@@ -504,7 +508,9 @@ def test_claims_saved_and_merged(own, tmp_path, monkeypatch):
     path = folder("quick") / "02.claims.csv"
     assert path.read_text().splitlines()[0] == "id,place,text,value,n,n_holds,verdict"
     merged = claims.merge_claims(path.parent)
-    assert len(merged) == 70 and merged["id"].tolist() == list(claim_texts().index)
+    assert merged["id"].drop_duplicates().tolist() == list(claim_texts().index)
+    assert len(merged) == 74                        # N01 and N11 stand at three stops each
+    merged = merged[~merged["place"].str.contains(",")]
     assert merged.set_index("id").loc[["N01", "N09", "T01"], "verdict"].tolist() == [
         "holds in every seed", "not testable at this scale", "not yet"]
     assert merged.set_index("id").loc["N01", "notebook"] == "02"

@@ -44,8 +44,12 @@ def test_rows_of_a_diverged_run(df, tmp_path, monkeypatch):
     lib.save_results("quick", "02", df)
     back = lib.load_results("quick", "02")
     mine = back[(back.method == "MoDE") & (back.seed == 1) & (back.stop != "curve")]
-    assert set(mine["round"]) == {1} and set(mine["stop"]) == {"last", "oracle"}
-    assert mine[mine.metric == "diverged"]["value"].tolist() == [1, 1]
+    early = mine[mine["stop"] == "quarter"]     # before it diverged
+    assert set(early["round"]) == {0} and early[early.metric != "storage_bytes"]["value"].notna().all()
+    assert "diverged" not in set(early["metric"])
+    mine = mine[mine["stop"] != "quarter"]
+    assert set(mine["round"]) == {1} and set(mine["stop"]) == {"last", "oracle", "best_test", "half", "full"}
+    assert mine[mine.metric == "diverged"]["value"].tolist() == [1] * 5
     assert mine[mine.metric != "diverged"]["value"].isna().all() and "avg_gap" in set(mine.metric)
     before = back[(back.method == "MoDE") & (back.seed == 1) & (back.stop == "curve") & (back["round"] == 0)]
     assert before["value"].notna().all()
@@ -54,7 +58,8 @@ def test_rows_of_a_diverged_run(df, tmp_path, monkeypatch):
 
 def test_without_retrain_a_diverged_run_has_no_oracle_either():
     alone = lib.rows([run("MoDE", 0, 90, NAN, diverged=1)], profile="quick", notebook="02")
-    assert set(alone.stop) == {"curve", "last"}
+    assert set(alone.stop) == {"curve", "last", "best_test"}
+    assert alone[(alone.stop == "best_test") & (alone.metric != "diverged")]["value"].isna().all()
 
 
 @pytest.mark.parametrize("stop", ["last", "oracle"])

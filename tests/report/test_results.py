@@ -1,4 +1,5 @@
 """Rows, gaps, ratios, tables and verdicts, each against numbers computed by hand."""
+import io
 import json
 
 import numpy as np
@@ -71,12 +72,12 @@ def test_equal_gaps_take_the_earlier_round_and_missing_metrics_are_no_candidates
     df = table_of([run("Retrain", RETRAIN), run("FT", [late, NOT[1], {**NOT[1], "round": 3}])])
     oracle = df[(df.method == "FT") & (df.stop == "oracle")]
     assert set(oracle["round"]) == {2}
-    assert df[(df.method == "FT") & (df.metric == "avg_gap") & (df["round"] == 1)].empty
+    assert df[(df.method == "FT") & (df.metric == "avg_gap") & (df["round"] == 1) & (df.stop == "curve")].empty
 
 
 def test_without_retrain_there_is_neither_gap_nor_oracle():
     df = table_of([run("Original", RETRAIN)])
-    assert set(df.stop) == {"curve", "last"} and "avg_gap" not in set(df.metric)
+    assert set(df.stop) == {"curve", "last", "best_test"} and "avg_gap" not in set(df.metric)
 
 
 def test_one_verb_takes_runs_and_plain_records_alike():
@@ -214,34 +215,43 @@ def test_a_metric_without_unit_is_named():
 def test_files_are_deterministic_complete_and_read_back(two_seeds, tmp_path, monkeypatch):
     monkeypatch.setenv("FU_RUNS", str(tmp_path))
     odd = two_seeds.assign(value=two_seeds["value"] / 3)
-    odd.loc[0, "value"] = np.nan
     rows.save_results("quick", "02", odd, device="cpu", dtype="float64")
     path = files.folder("quick") / "02.csv"
-    first = path.read_bytes()
+    first, curves = path.read_bytes(), path.with_name("02.curves.csv").read_bytes()
     rows.save_results("quick", "02", odd.sample(frac=1, random_state=1)[rows.COLUMNS[::-1]], dtype="float64")
     assert path == tmp_path / "quick/results/02.csv" and path.read_bytes() == first
+    assert path.with_name("02.curves.csv").read_bytes() == curves
     assert first.splitlines()[0].decode() == ",".join(rows.COLUMNS)
-    assert sorted(p.name for p in path.parent.iterdir()) == ["02.csv", "02.meta.json", "02.sha256",
+    assert sorted(p.name for p in path.parent.iterdir()) == ["02.csv", "02.curves.csv", "02.meta.json", "02.sha256",
                                                                 "02.timing.csv"]
-    costs = (odd.stop == "curve") & odd.metric.isin(["comm_bytes", "comp_flops"])
-    back, wanted = rows.load_results("quick", "02"), odd[(odd.metric != "seconds") & ~costs].reset_index(drop=True)
-    pd.testing.assert_frame_equal(back, wanted, rtol=1e-7, check_dtype=False)
+    back, wanted = rows.load_results("quick", "02"), odd[odd.metric != "seconds"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(back, wanted, rtol=1e-5, check_dtype=False)
     timing = rows.load_results("quick", "02", timing=True)
-    assert set(timing.metric) == {"seconds"} and set(timing.stop) == {"last", "oracle"}
+    assert set(timing.metric) == {"seconds"} and set(timing.stop) == {"last"}
     meta = json.loads((path.parent / "02.meta.json").read_text())
     assert meta["n"] == 2 and meta["seeds"] == [0, 1] and meta["dtype"] == "float64" and meta["numpy"]
     with pytest.raises(Bad, match="03.csv"):
         rows.load_results("quick", "03")
 
 
-def test_kept_curves_are_thin_but_whole_at_both_ends():
-    curve = [{"round": r, "bytes": r, "flops": r, "forget_acc": 50.0, "retain_loss": 1.0} for r in range(31)]
-    run = {"setting": "a", "dataset": "digits", "model": "m", "distribution": "iid", "scenario": "client-wise",
-           "method": "FT", "variant": "", "seed": 0, "curve": curve}
-    kept = rows.thin_curves(table_of([run]), points=12)
-    kept_curve = kept[kept.stop == "curve"]
-    assert set(kept_curve.metric) == {"forget_acc"} and kept_curve["round"].tolist() == list(range(0, 31, 3))
-    assert set(kept[kept.stop == "last"].metric) == {"forget_acc", "retain_loss", "comm_bytes", "comp_flops"}
+def test_what_follows_from_the_curves_is_not_written_and_found_again(two_seeds):
+    long, curves = rows.parts(two_seeds[two_seeds.metric != "seconds"])
+    assert set(pd.read_csv(io.StringIO(long))["stop"]) == {"last"}
+    lines = curves.splitlines()
+    assert lines[0].endswith("avg_gap [percent points],comm_bytes [bytes],comp_flops [FLOPs],forget_acc [percent],"
+                             "mia [percent],retain_acc [percent],test_acc [percent]")
+    assert sum("NoT" in line for line in lines) == 4                        # one line an evaluated round
+    chosen = two_seeds[(two_seeds.stop == "oracle") & (two_seeds.metric == "mia")].assign(value=7.0, round=4)
+    other = pd.concat([two_seeds[two_seeds.stop != "oracle"], chosen])       # a stop that does not follow is kept
+    kept = pd.read_csv(io.StringIO(rows.parts(other[other.metric != "seconds"])[0]))
+    assert set(kept["stop"]) == {"last", "oracle"} and (kept[kept.stop == "oracle"]["value"] == 7.0).all()
+
+
+def test_nan_of_a_curve_and_what_was_not_measured_are_told_apart():
+    df = table_of([run("FT", [{"round": 0, "mia": float("nan"), "test_acc": 1.0}, {"round": 1, "test_acc": 2.0}])])
+    curves = df[df.stop == "curve"].reset_index(drop=True)
+    back = rows.curves_from_csv(rows.curves_to_csv(curves), "quick", "02")
+    pd.testing.assert_frame_equal(rows.check(back), curves)
 
 
 def test_sweeps_are_kept_whole_unless_the_table_is_too_large(monkeypatch, tmp_path):
@@ -314,7 +324,7 @@ def test_show_says_n_and_bolds_the_smallest_gap(two_seeds):
     alone = tables.show(two_seeds[two_seeds.seed == 0])
     assert "n = 1 seed" in alone.caption and "±" not in alone.to_html()
     assert "seconds" not in tables.show(two_seeds).data
-    assert "seconds" in tables.show(two_seeds, metrics=["seconds"]).data
+    assert "seconds" in tables.show(two_seeds, metrics=["seconds"], stop="last").data
     assert tables.show(two_seeds).to_html() == tables.show(two_seeds).to_html()
 
 

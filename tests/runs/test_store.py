@@ -108,13 +108,17 @@ def interrupted(monkeypatch, after, call):
     monkeypatch.undo()
 
 
+@pytest.mark.parametrize("seconds", [60, 0])
 @pytest.mark.parametrize("changes", [{}, {"history": "all"}, {"training": "union", "keep_optimizer": True}])
-def test_interrupted_training_resumes_bit_for_bit(tmp_path, monkeypatch, changes):
-    task, whole, broken = tiny(rounds=5, **changes), lib.Store(tmp_path / "a"), lib.Store(tmp_path / "b")
-    interrupted(monkeypatch, 3, lambda: lib.train(task, broken))
+def test_interrupted_training_resumes_bit_for_bit(tmp_path, monkeypatch, changes, seconds):
+    every = 1 if seconds else 5      # 0: checkpoints in rounds in which nothing is measured
+    task, whole, broken = tiny(rounds=5, every=every, **changes), lib.Store(tmp_path / "a"), lib.Store(tmp_path / "b")
+    monkeypatch.setattr("lib.runs.loop.CHECKPOINT_SECONDS", seconds)
+    with monkeypatch.context() as for_now:
+        interrupted(for_now, 3, lambda: lib.train(task, broken))
     assert list((tmp_path / "b").rglob("part.json")) and not list((tmp_path / "b").rglob("record.json"))
     a, b = lib.train(task, whole), lib.train(task, broken)
-    assert same(a.state, b.state) and len(a.curve) == len(b.curve) == 6
+    assert same(a.state, b.state) and len(a.curve) == len(b.curve) == 1 + 5 // every
     assert not list((tmp_path / "b").rglob("part*"))
     records = [json.loads(next((tmp_path / n).rglob("record.json")).read_text())["body"] for n in "ab"]
     assert records[0]["record"].keys() == records[1]["record"].keys() and records[0]["files"] == records[1]["files"]

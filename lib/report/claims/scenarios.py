@@ -49,6 +49,33 @@ def instance_wise(df):
     return smallest(by_seed(df, "avg_gap").loc["instance_wise"])
 
 
+@claim("N13", notebook="03", place="03 label_skew, half")
+def label_skew_for_half(df):
+    """With label-skewed clients (Dirichlet 0.1) NoT has the smallest gap.
+
+    Test: each method at half of Retrain's bytes and FLOPs, in the setting `label_skew`.
+    """
+    return smallest(by_seed(df, "avg_gap", "half").loc["label_skew"])
+
+
+@claim("N14", notebook="03", place="03 class_wise, half")
+def class_wise_for_half(df):
+    """For forgetting a whole class NoT has the smallest gap.
+
+    Test: each method at half of Retrain's bytes and FLOPs, in the setting `class_wise`.
+    """
+    return smallest(by_seed(df, "avg_gap", "half").loc["class_wise"])
+
+
+@claim("N15", notebook="03", place="03 instance_wise, half")
+def instance_wise_for_half(df):
+    """For forgetting a tenth of each client's samples NoT has the smallest gap.
+
+    Test: each method at half of Retrain's bytes and FLOPs, in the setting `instance_wise`.
+    """
+    return smallest(by_seed(df, "avg_gap", "half").loc["instance_wise"])
+
+
 @claim("N04", notebook="03", place="03 joined_first")
 def replay_is_dear_and_far(df):
     """If the target was there from round 1, FedEraser and FUKD cost about as much as Retrain and end further from it.

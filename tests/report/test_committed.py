@@ -1,0 +1,33 @@
+"""What the committed tables of the reduced profile must be for conclusions to rest on them."""
+import pytest
+
+import lib
+from lib.files import ROOT
+from lib.report.statistics import AGAIN, noise_floor
+from lib.report.summary import by_seed
+
+REDUCED = ROOT / "results" / "reduced"
+MAIN = [book for book in ("02", "03", "06", "09") if (REDUCED / f"{book}.curves.csv").exists()]
+
+
+@pytest.fixture(params=MAIN or [pytest.param(None, marks=pytest.mark.skip("no whole curves are committed yet"))])
+def table(request):
+    return lib.load_results("reduced", request.param, where=REDUCED)
+
+
+def test_training_has_converged_in_every_setting_of_the_main_tables(table):
+    found = lib.converged(table)
+    assert found["converged"].all(), found[~found["converged"]].to_string()
+
+
+def test_the_main_tables_have_ten_seeds_and_a_second_retrain(table):
+    runs = table[table["stop"] == "curve"]
+    assert runs.groupby("setting")["seed"].nunique().min() >= 10
+    again = runs[(runs["method"] + " " + runs["variant"]) == AGAIN]
+    assert set(again["setting"]) == set(runs["setting"])
+
+
+@pytest.mark.parametrize("stop", ["oracle", "best_test", "last"])
+def test_the_floor_stands_at_the_same_stop(table, stop):
+    ours = by_seed(table, "avg_gap", stop)[AGAIN].groupby("setting").mean()
+    assert noise_floor(table, stop) == pytest.approx(ours.dropna().to_dict())
