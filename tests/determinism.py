@@ -85,7 +85,7 @@ def script(path):
     tasks = lib.tasks(chosen["notebooks"]["02"], chosen["seeds"])
     records = lib.run_all(tasks, lib.open_store(chosen["profile"]))
     df = lib.rows(records, profile=chosen["profile"], notebook="02", table="not_table1")
-    lib.save_results(chosen["profile"], "02", df, **lib.environment(tasks[0]))
+    lib.save_results(chosen["profile"], "02", df, tasks)
 
 
 def ran(case, folder, **of_profile):

@@ -512,4 +512,3 @@ def make_task(settings, seed, name="task"):
     return task
 
 
-State = dict[str, Tensor]

@@ -1,8 +1,6 @@
 """Results in one long schema: rows from records, and the files they are kept in."""
 import io
 import json
-import platform
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +10,7 @@ from ..checksums import seal, verify
 from ..errors import Bad, nearest
 from ..files import folder, write
 from ..words import AVG_GAP, DIVERGED, GAP, REFERENCE, metric
+from .provenance import provenance
 from .stops import STOPS, derived, is_time, with_stops
 
 COLUMNS = ["profile", "notebook", "setting", "table", "dataset", "model", "distribution", "scenario", "method",
@@ -245,9 +244,10 @@ def thin_sweeps(df):
     return df[~(swept & (between | df["metric"].isin(LEFT_OUT_OF_SWEEPS)))]
 
 
-def save_results(profile, notebook, df, device="cpu", dtype="float32", **meta):
+def save_results(profile, notebook, df, tasks=()):
     """Write <notebook>.csv (see `thin`), <notebook>.curves.csv (whole curves, a row an evaluated round),
-    <notebook>.timing.csv (what differs from run to run), <notebook>.meta.json, and the checksums of all.
+    <notebook>.timing.csv (what differs from run to run), <notebook>.meta.json (where it comes from, see `provenance`;
+    `tasks`: of what), and the checksums of all.
 
     What follows from the curves, the other stops, is not written: `load_results` finds it again.
     """
@@ -255,8 +255,7 @@ def save_results(profile, notebook, df, device="cpu", dtype="float32", **meta):
     timing = df["metric"].map(is_time).astype(bool) | (df["unit"] == "seconds")
     long, curves = parts(df[~timing])
     seeds = sorted({int(seed) for seed in df["seed"]})
-    about = {"profile": profile, "notebook": notebook, "device": str(device), "dtype": str(dtype), "seeds": seeds,
-             "n": len(seeds), "python": platform.python_version(), **meta, **versions()}
+    about = {**provenance(profile, notebook, tasks), "seeds": seeds, "n": len(seeds)}
     base = folder(profile)
     seal(write(base / f"{notebook}.timing.csv", to_csv(df[timing])),
          write(base / f"{notebook}.meta.json", json.dumps(about, indent=1, sort_keys=True) + "\n"),
@@ -292,17 +291,6 @@ def curves_from_csv(text, profile, notebook):
     named = [column.removesuffix("]").rpartition(" [") for column in rows["metric"]]
     return rows.assign(metric=[name for name, _, _ in named], unit=[unit for _, _, unit in named], value=rows["value"].astype(float), stop="curve",
                        profile=profile, notebook=notebook)[COLUMNS]
-
-
-def versions():
-    """`{package: version}` of what the numbers come from; None where it is not installed."""
-    found = {}
-    for package in ("torch", "torchvision", "numpy", "scikit-learn", "pandas"):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = None
-    return found
 
 
 def load_results(profile, notebook, timing=False, where=None):

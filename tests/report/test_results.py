@@ -215,10 +215,10 @@ def test_a_metric_without_unit_is_named():
 def test_files_are_deterministic_complete_and_read_back(two_seeds, tmp_path, monkeypatch):
     monkeypatch.setenv("FU_RUNS", str(tmp_path))
     odd = two_seeds.assign(value=two_seeds["value"] / 3)
-    rows.save_results("quick", "02", odd, device="cpu", dtype="float64")
+    rows.save_results("quick", "02", odd)
     path = files.folder("quick") / "02.csv"
     first, curves = path.read_bytes(), path.with_name("02.curves.csv").read_bytes()
-    rows.save_results("quick", "02", odd.sample(frac=1, random_state=1)[rows.COLUMNS[::-1]], dtype="float64")
+    rows.save_results("quick", "02", odd.sample(frac=1, random_state=1)[rows.COLUMNS[::-1]])
     assert path == tmp_path / "quick/results/02.csv" and path.read_bytes() == first
     assert path.with_name("02.curves.csv").read_bytes() == curves
     assert first.splitlines()[0].decode() == ",".join(rows.COLUMNS)
@@ -229,7 +229,7 @@ def test_files_are_deterministic_complete_and_read_back(two_seeds, tmp_path, mon
     timing = rows.load_results("quick", "02", timing=True)
     assert set(timing.metric) == {"seconds"} and set(timing.stop) == {"last"}
     meta = json.loads((path.parent / "02.meta.json").read_text())
-    assert meta["n"] == 2 and meta["seeds"] == [0, 1] and meta["dtype"] == "float64" and meta["numpy"]
+    assert meta["n"] == 2 and meta["seeds"] == [0, 1] and meta["numpy"]
     with pytest.raises(Bad, match="03.csv"):
         rows.load_results("quick", "03")
 

@@ -1,0 +1,87 @@
+"""Where a table comes from: the commit, the settings and the data it was made of, on what, and by which command."""
+import datetime
+import hashlib
+import json
+import os
+import platform
+import re
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+from ..files import ROOT
+from ..settings import complete
+
+PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "pandas")
+HOW_FAST = ("device", "threads", "cuda_graphs", "history_limit_gb")     # settings that change no number
+
+
+def provenance(profile, notebook, tasks=()):
+    """What stands in `<notebook>.meta.json` beside a table, as a plain dict; `tasks`: those that it was made of."""
+    found = {"profile": profile, "notebook": notebook, "command": command(profile, notebook), "commit": commit(),
+             "date": datetime.date.today().isoformat(), "machine": machine(), "python": platform.python_version(),
+             **versions()}
+    if tasks:
+        found |= {"device": str(tasks[0].device), "threads": tasks[0].settings["threads"],
+                  "dtype": sorted({task.settings["dtype"] for task in tasks}),
+                  "settings": {task.name: settings_hash(task.settings) for task in tasks},
+                  "data": data_hashes(tasks)}
+    return found
+
+
+def command(profile, notebook):
+    """The command that makes a table."""
+    return f"./run_all.sh --profile {profile} --only {notebook}"
+
+
+def commit():
+    """The commit of this clone, with `+` where its code has changed since; None where it is no clone."""
+    try:
+        head = git("rev-parse", "HEAD")
+        changed = git("status", "--porcelain", "--", "lib", "notebooks", "params")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head[:12] + "+" * bool(changed)
+
+
+def git(*words):
+    done = subprocess.run(["git", *words], cwd=ROOT, check=True, text=True, capture_output=True)
+    return done.stdout.strip()
+
+
+def machine():
+    """The processor and how many cores; no name of a machine."""
+    info = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*: (.*)", info.read_text()) if info.exists() else None
+    return f"{found[1] if found else platform.machine()}, {os.cpu_count()} cores"
+
+
+def versions():
+    """`{package: version}` of what the numbers come from; None where it is not installed."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def settings_hash(settings):
+    """A short hash of all settings of a task, defaults filled in, but for those that change no number."""
+    whole = {key: value for key, value in complete(settings).items() if key not in HOW_FAST}
+    return hashlib.sha256(json.dumps(whole, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def data_hashes(tasks):
+    """`{data set: checksum of its images and labels}`, of the first task that has it."""
+    first = {}
+    for task in tasks:
+        first.setdefault(task.settings["dataset"], task)
+    return {name: task.fingerprint()["data"][:16] for name, task in first.items()}
+
+
+def outdated(about, settings):
+    """Names of the settings of a profile's notebook that a table was not made of, by its meta.json (a dict)."""
+    made_of = about.get("settings", {})
+    return [name for name, flat in settings.items() if made_of.get(name) != settings_hash(flat)]

@@ -1,0 +1,55 @@
+"""What stands beside a table: where it comes from."""
+import json
+import re
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import TINY, tiny
+
+from lib.files import ROOT
+from lib.report import provenance as p
+
+
+def test_a_table_says_where_it_comes_from():
+    about = p.provenance("quick", "02", [tiny(), tiny(seed=1)])
+    assert about["command"] == "./run_all.sh --profile quick --only 02"
+    assert re.fullmatch(r"[0-9a-f]{12}\+?", about["commit"]) and re.fullmatch(r"\d{4}-\d\d-\d\d", about["date"])
+    assert about["dtype"] == ["float64"] and list(about["settings"]) == ["task"] and list(about["data"]) == ["digits"]
+    assert len(about["data"]["digits"]) == 16 and "cores" in about["machine"]
+    text = json.dumps(about)
+    assert str(ROOT) not in text and str(Path.home()) not in text and socket.gethostname() not in about["machine"].split()
+
+
+@pytest.mark.parametrize("changes, same", [
+    ({"lr": 0.04}, False), ({"methods": {"NoT": {}}}, False), ({"n_train": 199}, False), ({"threads": 2}, True),
+    ({"device": "cpu"}, True), ({"cuda_graphs": False}, True), ({"momentum": 0.9}, True)])
+def test_settings_are_the_same_where_all_that_changes_a_number_is(changes, same):
+    assert (p.settings_hash(TINY) == p.settings_hash({**TINY, **changes})) == same
+
+
+def test_what_a_table_was_not_made_of():
+    about = p.provenance("quick", "02", [tiny()])
+    assert p.outdated(about, {"task": TINY}) == []
+    assert p.outdated(about, {"task": {**TINY, "rounds": 9}, "other": TINY}) == ["task", "other"]
+    assert p.outdated({}, {"task": TINY}) == ["task"]
+
+
+def test_outside_a_clone_there_is_no_commit(tmp_path, monkeypatch):
+    monkeypatch.setattr(p, "ROOT", tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert p.commit() is None
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert p.commit() is None
+
+
+def test_a_changed_clone_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(p, "ROOT", tmp_path)
+    words = ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "--allow-empty", "-qm", "x"]
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    subprocess.run(["git", *words], cwd=tmp_path, check=True)
+    assert not p.commit().endswith("+")
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib/x.py").write_text("")
+    assert p.commit().endswith("+")
