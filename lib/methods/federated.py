@@ -156,17 +156,17 @@ def recalibrated(task, past, state, t, share, per):
     """`(state, cost)` after round t from `state`: the stored updates in the directions of a short training (FedEraser,
     Algorithm 1).
 
-    Clients' updates are calibrated one by one, each when its client is done; per `average` their means are. Of clients
-    elsewhere one may be lost (`lib.fl.engine`); the others' weights then add to 1.
+    Clients' updates are calibrated one by one, each when its client is done; per `average` their means are. Bad where a
+    client elsewhere (`lib.fl.engine`) does not answer: its old update would have no direction.
     """
     jobs, weights = stored_round(task, past, t)
     names = parameters(task)
-    new, stored_mean, fresh_mean, heard = state, None, None, []
+    new, stored_mean, fresh_mean, heard = state, None, None, set()
 
     def after_client(client, local):
         nonlocal new, stored_mean, fresh_mean
         update, fresh = past.update(t, client), difference(local, state)
-        heard.append(client)
+        heard.add(client)
         if per == "client":
             new = add(new, calibrate(update, fresh, names), weights[client])
         else:
@@ -176,10 +176,11 @@ def recalibrated(task, past, state, t, share, per):
     recipe = custom(task, local_epochs=ceil(share * task.recipe.local_epochs))
     now = one_round(task, jobs, state, phase="federaser", start=t - 1, recipe=recipe,
                     schedule=task.settings["schedule"], after_client=after_client)
+    silent = sorted(weights.keys() - heard)
+    if silent:
+        raise Bad(f"methods.FedEraser: client {silent[0]} has not answered in the replay of round {t}; start again")
     if per == "average":
         new = add(state, calibrate(stored_mean, fresh_mean, names))
-    if len(heard) < len(jobs):
-        new = add(state, difference(new, state), 1 / sum(weights[client] for client in heard))
     return new, now.cost
 
 
