@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ..checksums import verify
+from ..errors import Bad, nearest
 from ..files import ROOT
 from ..words import REFERENCE, metric
 from .answers import answers, share_of_order
@@ -221,6 +222,13 @@ def statements(exhibit, profile):
     tested = verdicts_of(exhibit, profile)
     lines = [[line.id, line.text, line.value, f"{line.n_holds} of {line.n}", line.verdict] for line in tested.itertuples()]
     return grid_of(["id", "statement", "ours", "holds in", "verdict"], lines) if lines else ""
+
+
+def exhibit(name):
+    """One table or figure of a paper beside ours, as `not_table1` or `tis_figure2`: Markdown."""
+    if name not in EXHIBITS:
+        raise Bad(f"exhibit: {nearest(name, EXHIBITS, 'table or figure')}")
+    return section(EXHIBITS[name])
 
 
 def section(exhibit):
