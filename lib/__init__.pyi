@@ -119,6 +119,12 @@ from .report.figures import (
 from .report.numbers import number as number
 from .report.papers import compare as compare, paper_table as paper_table
 from .report.pictures import clients_at_a_glance as clients_at_a_glance, images as images
+from .report.reproduced import exhibit as exhibit, headline as headline, reproduced as reproduced
+from .report.rivals import (
+    show_after as show_after,
+    through_rounds as through_rounds,
+    with_first_round as with_first_round,
+)
 from .report.rows import (
     load_results as load_results,
     option as option,

@@ -1,7 +1,7 @@
 """After a run: the index page of a profile, and the copy of its results into the repository.
 
 python -m workflow.publish index|copy --profile P [--only 02,05]
-python -m workflow.publish readme
+python -m workflow.publish readme|results
 """
 import argparse
 import ast
@@ -192,6 +192,15 @@ def readme_text():
     return before + marks[0] + "\n" + "\n\n".join(parts) + "\n" + marks[1] + after
 
 
+def results_text():
+    """RESULTS.md, the two papers beside the committed results."""
+    from lib.report.reproduced import page
+    return page()
+
+
+PAGES = {"readme": ("README.md", readme_text), "results": ("RESULTS.md", results_text)}
+
+
 def _plain(path):
     """A notebook as JSON with sources and texts in single strings, as nbformat reads them."""
     import nbformat
@@ -205,15 +214,16 @@ def _dumps(nb):
 
 def main(argv=None):
     p = argparse.ArgumentParser(prog="python -m workflow.publish", description=__doc__.splitlines()[0])
-    p.add_argument("what", choices=("index", "copy", "readme"))
+    p.add_argument("what", choices=("index", "copy", "readme", "results"))
     p.add_argument("--profile", help="default: quick")
     p.add_argument("--only", help="as 02 or 02.cifar10_cnn,05")
     a = p.parse_args(argv)
     try:
-        if a.what == "readme":
+        if a.what in PAGES:
             if a.profile or a.only:
-                raise Bad("readme: it shows every profile with committed results; leave out --profile and --only")
-            write(ROOT / "README.md", readme_text())
+                raise Bad(f"{a.what}: it shows every profile with committed results; leave out --profile and --only")
+            file, text = PAGES[a.what]
+            write(ROOT / file, text())
             return 0
         profile = load(a.profile or "quick")
         if a.what == "copy":

@@ -10,6 +10,7 @@ from ..checksums import seal, verify
 from ..errors import Bad, nearest
 from ..files import folder, write
 from ..words import AVG_GAP, DIVERGED, GAP, REFERENCE, metric
+from .exhibits import tagged
 from .provenance import provenance
 from .stops import STOPS, derived, is_time, with_stops
 
@@ -294,8 +295,9 @@ def curves_from_csv(text, profile, notebook):
 
 
 def load_results(profile, notebook, timing=False, where=None):
-    """What `save_results` wrote; `where` is another folder of results, e.g. the committed results/<profile>. Bad where
-    a file is not there, or is not what its checksum says."""
+    """What `save_results` wrote, each row with the table of a paper that it stands for (`exhibits.tagged`); `where` is
+    another folder of results, e.g. the committed results/<profile>. Bad where a file is not there, or is not what its
+    checksum says."""
     where = Path(where or folder(profile))
     long = read_back(where / f"{notebook}{'.timing' if timing else ''}.csv", profile, notebook)
     text = {column: str for column in TEXT}
@@ -304,7 +306,7 @@ def load_results(profile, notebook, timing=False, where=None):
     if curves.exists() and not timing:
         lines = curves_from_csv(read_back(curves, profile, notebook), profile, notebook)
         df = with_stops(check(pd.concat([df, lines] if len(lines) else [df])))
-    return check(df, profile, notebook)
+    return check(tagged(df), profile, notebook)
 
 
 def read_back(path, profile, notebook):

@@ -2,7 +2,7 @@
 import numpy as np
 import pandas as pd
 
-from ..words import DIVERGED, GAP, RATIOS, REFERENCE, rank
+from ..words import AVG_GAP, DIVERGED, GAP, RATIOS, REFERENCE, rank
 from .rows import GROUP, has_option, option, variant, with_options
 from .stops import RUN
 
@@ -70,6 +70,13 @@ def by_seed(df, metric, stop="oracle"):
     name = (part["method"] + " " + part["variant"]).str.strip()
     keys = ["setting", "seed"] + (["round"] if stop == "curve" else [])
     return part.assign(name=name).pivot(index=keys, columns="name", values="value").rename_axis(columns=None)
+
+
+def after(df, k, metric=AVG_GAP):
+    """One row a (setting, seed), one column a name, after `k` rounds of recovery. What ends before, as the unchanged
+    model, has no number."""
+    wide = by_seed(df, metric, "curve")
+    return wide[wide.index.get_level_values("round") == k].droplevel("round")
 
 
 def gap_over(df, metrics, stop="oracle"):

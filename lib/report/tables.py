@@ -8,7 +8,7 @@ import pandas as pd
 from ..checksums import verify
 from ..files import ROOT
 from ..words import AVG_GAP, REFERENCE, column_order, known, rank
-from .claims import NOT_YET, VERDICTS
+from .claims import NOT_YET, VERDICTS, claim_texts
 from .numbers import number, over_seeds
 from .papers import compare, paper_table
 from .rows import load_results
@@ -275,6 +275,7 @@ def columns_of(part, metrics):
 
 def readme_claims(profile, claims):
     """How many of the papers' statements were tested, and how they fared."""
+    claims = claims[claims["id"].isin(claim_texts().index)]         # not those of our own
     tested = claims[claims["verdict"] != NOT_YET]
     counts = {verdict: (tested["verdict"] == verdict).sum() for verdict in VERDICTS}
     words = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
