@@ -81,7 +81,8 @@ def data_hashes(tasks):
     return {name: task.fingerprint()["data"][:16] for name, task in first.items()}
 
 
-def outdated(about, settings):
-    """Names of the settings of a profile's notebook that a table was not made of, by its meta.json (a dict)."""
+def outdated(about, names, settings):
+    """Which of the settings in a table are not what the profile says today: `about`, its meta.json (a dict); `names`, the
+    settings in it; `settings`, those of the profile's notebook."""
     made_of = about.get("settings", {})
-    return [name for name, flat in settings.items() if made_of.get(name) != settings_hash(flat)]
+    return [name for name in names if name not in settings or made_of.get(name) != settings_hash(settings[name])]

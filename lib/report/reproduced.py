@@ -8,6 +8,7 @@ import pandas as pd
 from ..checksums import verify
 from ..errors import Bad, nearest
 from ..files import ROOT
+from ..profiles import load
 from ..words import REFERENCE, metric
 from .answers import answers, share_of_order
 from .claims import NOT_YET, claim_texts
@@ -15,6 +16,7 @@ from .claims.verdicts import HOLDS
 from .exhibits import EXHIBITS
 from .numbers import number, over_seeds
 from .papers import compare, paper_table
+from .provenance import outdated
 from .rows import load_results
 from .statistics import not_converged
 from .tables import signed
@@ -231,6 +233,17 @@ def exhibit(name):
     return section(EXHIBITS[name])
 
 
+def age(notebook, profile, df):
+    """A sentence where rows were not made with what the profile says today; empty otherwise."""
+    path = ROOT / "results" / profile / f"{notebook}.meta.json"
+    about = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    old = outdated(about, settings_of(df), load(profile)["notebooks"].get(notebook, {}))
+    if not old:
+        return ""
+    return (f"**Older settings**: {', '.join(f'`{name}`' for name in old)} {'was' if len(old) == 1 else 'were'} computed "
+            f"before `params/{profile}.yaml` became what it is; the command above makes other rows.")
+
+
 def section(exhibit):
     """One section of the page."""
     profile, df = best_scale(exhibit)
@@ -242,7 +255,7 @@ def section(exhibit):
     about = [f"Scale: **{profile}**{why}", f"n = {df['seed'].nunique()} seeds{REPETITIONS[exhibit.paper]}",
              f"notebook {exhibit.notebook}",
              picture(exhibit, profile), f"`{COMMAND.format(profile, exhibit.notebook)}`"]
-    parts = [head, "; ".join(filter(None, about)) + "."]
+    parts = [head, "; ".join(filter(None, about)) + ".", age(exhibit.notebook, profile, df)]
     if exhibit.is_table:
         for setting in settings_of(df):
             parts += [setting_line(exhibit, setting, df), table_of(exhibit, setting)]

@@ -31,9 +31,10 @@ def test_settings_are_the_same_where_all_that_changes_a_number_is(changes, same)
 
 def test_what_a_table_was_not_made_of():
     about = p.provenance("quick", "02", [tiny()])
-    assert p.outdated(about, {"task": TINY}) == []
-    assert p.outdated(about, {"task": {**TINY, "rounds": 9}, "other": TINY}) == ["task", "other"]
-    assert p.outdated({}, {"task": TINY}) == ["task"]
+    assert p.outdated(about, ["task"], {"task": TINY}) == []
+    assert p.outdated(about, ["task"], {"task": {**TINY, "rounds": 9}, "other": TINY}) == ["task"]
+    assert p.outdated(about, ["task", "gone"], {"task": TINY}) == ["gone"]
+    assert p.outdated({}, ["task"], {"task": TINY}) == ["task"]
 
 
 def test_outside_a_clone_there_is_no_commit(tmp_path, monkeypatch):
