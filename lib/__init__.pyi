@@ -110,6 +110,7 @@ from .report.budgets import (
     show_budgets as show_budgets,
     show_savings as show_savings,
 )
+from .report.by_example import audited as audited
 from .report.claims import (
     claim as claim,
     judge as judge,

@@ -7,9 +7,9 @@ from ..fl.rng import generator
 from ..metrics import audit
 from ..runs.shadows import PARTS
 from ..words import AVG_GAP, GAP, REFERENCE, known
+from .by_example import audited, chosen
 from .figures import bare, looks_of, named, settings_of
 from .numbers import number
-from .rows import option
 from .statistics import AGAIN
 from .style import GOAL, grid, legend, note, proxy
 
@@ -136,62 +136,20 @@ def examples(one):
     return [row for i, value in enumerate(mean) for row in at(one, "full", {"margin": value}, example=i)]
 
 
-# ---------------------------------------------------------------- reading the rows
-
-WORDS_OF_A_VARIANT = ("over", "bound", "fpr", "models", "example")
-
-
-def audited(df, **words):
-    """The rows whose variant says these words and none of the other words of the audit, with a column `name`.
-
-    A value of None takes any and gives it as a column.
-    """
-    part = df.copy()
-    for word in WORDS_OF_A_VARIANT:
-        values = option(part, word) if len(part) else pd.Series(dtype=object)
-        wanted = words.get(word, ...)
-        keep = values.isna() if wanted is ... else values.notna() if wanted is None else values.eq(wanted)
-        part, values = part[keep], values[keep]
-        if wanted is None:
-            part = part.assign(**{word: values})
-    bare_variant = part["variant"].str.split(";").map(_without_words)
-    return named(part.assign(variant=bare_variant))
-
-
-def _without_words(options):
-    return ";".join(o for o in options if o.partition("=")[0] not in WORDS_OF_A_VARIANT)
-
-
-def measured(df, metric, over="forget", stop="full", **words):
-    """`[setting, seed] x name` of one metric of the audit."""
-    part = audited(df[(df["metric"] == metric) & (df["stop"] == stop)], over=over, **words)
-    return table_of(part)
-
-
-def gaps(df, stop="full"):
-    """`[setting, seed] x name` of the average gap."""
-    return table_of(audited(df[(df["metric"] == AVG_GAP) & (df["stop"] == stop)]))
-
-
-def table_of(part):
-    found = part.assign(name=full_names(part)).pivot(index=["setting", "seed"], columns="name", values="value")
-    return found.rename_axis(columns=None)
-
-
-def full_names(part):
-    """Method and variant, as `lib.by_seed` has them."""
-    return (part["method"] + " " + part["variant"]).str.strip()
-
-
 # ---------------------------------------------------------------- figures
+
+def named_rows(df, **words):
+    """`chosen` rows with a column `name`."""
+    return named(chosen(df, **words))
+
 
 def audit_rocs(df, over="forget"):
     """ROC curves of the attack, log-log, of each method at all of Retrain's budget, by the forgotten examples: on the
     diagonal nobody can tell it from Retrain. Grey: the second Retrain over bootstrap draws of models. A panel a setting
     and method."""
     part = df[(df["metric"] == "attack_tpr") & (df["stop"] == "full")]
-    lines = audited(part, over=over, fpr=None)
-    band = audited(part, over=over, fpr=None, bound=None)
+    lines = named_rows(part, over=over, fpr=None)
+    band = named_rows(part, over=over, fpr=None, bound=None)
     drawn = looks_of(lines)
     names = [name for name in drawn if not name.startswith(REFERENCE)]
     settings, columns = settings_of(lines), 5
@@ -236,7 +194,7 @@ def draw_floor(ax, band):
 def audit_margins(df):
     """Mean margin of each forgotten example under Retrain (across) and under a method (up), at all of Retrain's budget:
     on the diagonal the method treats it as a model does that never saw it. A panel a method, a row a setting."""
-    part = audited(df[(df["metric"] == "margin") & (df["stop"] == "full")], example=None)
+    part = named_rows(df[(df["metric"] == "margin") & (df["stop"] == "full")], example=None)
     plain = (part["method"] == REFERENCE) & (part["variant"] == "")
     drawn, settings = looks_of(part), settings_of(part)
     names = [name for name in drawn if name != REFERENCE]
@@ -268,8 +226,8 @@ def audit_accuracy(df):
     models, at all of Retrain's budget; grey: the second Retrain's interval; rings: at a quarter and a half of it. One
     row of panels a setting."""
     part = df[df["metric"] == "attack_acc"]
-    values = audited(part, over=None)
-    bounds = audited(part, over=None, bound=None)
+    values = named_rows(part, over=None)
+    bounds = named_rows(part, over=None, bound=None)
     settings, drawn = settings_of(values), looks_of(values)
     panels = [over for over in OVER if over in set(values["over"])]
     fig, axes = grid(len(settings), len(panels), width=2.7, height=0.28 * len(drawn) + 0.9, sharey=True)
@@ -314,7 +272,7 @@ def audit_models(df):
     """The statistics against the number of models, NoT beside the second Retrain, whose line is the floor: the attack's
     stands at 50 % however few there are; those of KLoM and epsilon fall as models are added. One row a setting."""
     metrics = ("attack_acc", "klom", "epsilon")
-    part = audited(df[df["metric"].isin(metrics)], over="forget", models=None)
+    part = named_rows(df[df["metric"].isin(metrics)], over="forget", models=None)
     settings, drawn = settings_of(part), looks_of(part)
     fig, axes = grid(len(settings), len(metrics), width=3.1, height=2.6)
     for row, (setting, title) in zip(axes, settings):
@@ -345,9 +303,9 @@ def audit_models(df):
 def show_audit(df, stop="full", over="forget"):
     """The audit in numbers at one share of Retrain's budget, over one kind of examples: a method a line, beside the
     average gap; the second Retrain's line is the floor. Means over seeds."""
-    columns = {known(metric).words: measured(df, metric, over, stop).mean() for metric in BY_EXAMPLE}
-    columns |= {known(AVG_GAP).words: gaps(df, stop).mean()}
-    low, high = (measured(df, "attack_acc", over, stop, bound=bound).mean() for bound in ("low", "high"))
+    columns = {known(metric).words: audited(df, metric, over, stop).mean() for metric in BY_EXAMPLE}
+    columns |= {known(AVG_GAP).words: audited(df, AVG_GAP, None, stop).mean()}
+    low, high = (audited(df, "attack_acc", over, stop, bound=bound).mean() for bound in ("low", "high"))
     table = pd.DataFrame(columns).drop(index=REFERENCE, errors="ignore")
     first = known("attack_acc").words
     order = table[first].sort_values(kind="stable").index
