@@ -1,7 +1,7 @@
 """Shadow federations: the same data, clients and recipe many times, under other names of the randomness."""
 from collections import deque
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cache, cached_property, partial
 
 import numpy as np
 from filelock import Timeout
@@ -66,13 +66,14 @@ def shared(task, store, methods, n):
     """`[{name: entry}]` of all federations in order, those first that no other process has in hand."""
     left, found, passed = deque(range(n)), {}, 0
     bar = progress(n, f"{task.name}, seed {task.seed}: shadow federations")
+    keys = {name: cache(partial(key_of, task, name, hp)) for name, hp in methods.items()}
     place = store.root / "shadows" / digest(task.fingerprint("full"))[:20]
     while left:
         number = left.popleft()
         wait = -1 if passed > len(left) else 0      # everything that is left is in other hands
         try:
             with locked(f"{place}.m{number}.lock", timeout=wait):
-                found[number] = seen_by_all(shadow_of(task, number), store, methods)
+                found[number] = seen_by_all(shadow_of(task, number), store, methods, keys)
             passed = 0
         except Timeout:
             left.append(number)
@@ -81,24 +82,31 @@ def shared(task, store, methods, n):
     return [found[number] for number in range(n)]
 
 
-def seen_by_all(shadow, store, methods):
+def key_of(task, label, hp):
+    """What a method on a shadow federation depends on, but for the federation's number; the same for all of them."""
+    s = task.settings
+    return {"what": "shadow", "rounds": s["unlearn_rounds"], "mia_draws": s["mia_draws"], "shares": SHARES,
+            "seen": code_of(task, states_at, margins_of, whole, evaluate, Shadow, StoredTrained),
+            **method_key(task, label.split("/")[0], hp)}
+
+
+def seen_by_all(shadow, store, methods, keys):
     """`{name: entry}` of all methods on one federation, which is trained once, and only if an entry is missing.
 
     Its training with the history lies in a folder that goes when they are done: of many federations it would be large.
     """
     with store.aside("shadows") as aside:
-        return {name: seen(shadow, store, Store(aside), name, hp) for name, hp in methods.items()}
+        return {name: seen(shadow, store, Store(aside), name, hp, keys[name]) for name, hp in methods.items()}
 
 
-def seen(shadow, store, aside, label, hp):
-    """The entry of one method on one federation: per share of Retrain's budget that it can afford metrics in its record
-    and margins `forget/<share>`, ... in its tensors. aside: the store in which the training is, or will be."""
+def seen(shadow, store, aside, label, hp, known):
+    """The entry of one method on one federation: for each share of Retrain's budget that it can afford its metrics in the
+    record, and a file of margins of that name. aside: the store that the training is, or will be, in; known(): see
+    `key_of`."""
     name, count = label.split("/")[0], shadow.settings["unlearn_rounds"]
 
     def key():
-        return {"what": "shadow", "rounds": count, "mia_draws": shadow.settings["mia_draws"], "shares": SHARES,
-                "code": code_of(shadow, states_at, margins_of, whole, evaluate, Shadow, StoredTrained),
-                **method_key(shadow, name, hp)}
+        return known() | {"task": shadow.fingerprint("full", "retain", "forget", "val")}
 
     def make(slot):
         states, lost = states_at(shadow, train(shadow, aside), name, hp, count)
