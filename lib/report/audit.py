@@ -3,6 +3,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import StrMethodFormatter
 
+from ..errors import Bad
 from ..fl.rng import generator
 from ..metrics import audit
 from ..runs.shadows import PARTS
@@ -21,6 +22,7 @@ WORDS = {"forget": "forgotten examples", MEMORISED: "most memorised tenth", "ret
 BY_EXAMPLE = (*audit.RATES, "attack_acc", "attack_auc", "klom", "epsilon", "forgetting_score")
 DRAWS = 200             # of the bootstrap
 SUBSETS = 5             # of models, where n varies
+SIZES = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 BAND = {"color": "#BBBBBB", "alpha": 0.55, "lw": 0, "zorder": 1}
 
 
@@ -34,7 +36,9 @@ def audit_rows(task, seen):
     At `full` also the ROC curve (`fpr`), the second Retrain's with its band, each forgotten example's mean margin
     (`example`), and the statistics over fewer models (`models`). Accuracies and gaps are means over the models.
     """
-    retrain, again = seen[REFERENCE], seen.get(f"{REFERENCE}/again")
+    retrain = seen[REFERENCE]
+    if "full" not in retrain.shares:
+        raise Bad(f"{task.name}: some Retrain has diverged, so that there is nothing to compare with; choose a smaller lr")
     places = places_of(seen)
     rows = []
     for one in seen.values():
@@ -43,11 +47,10 @@ def audit_rows(task, seen):
             if one is not retrain:
                 for over, (part, place) in places.items():
                     rows += compared(task, one, retrain, share, over, part, place)
-    for one in filter(None, (again, *(s for s in seen.values() if s.method == "NoT"))):
-        rows += over_models(task, one, retrain)
-    for one in seen.values():
-        if "full" in one.shares:
-            rows += examples(one)
+    for one in [one for one in seen.values() if "full" in one.shares]:
+        rows += examples(one)
+        if one is not retrain and one.method in (REFERENCE, "NoT"):
+            rows += over_models(task, one, retrain)
     return rows
 
 
@@ -62,7 +65,7 @@ def places_of(seen):
     """`{over: (part, positions)}` of the examples that are looked at; those memorised most need an Original."""
     found = {part: (part, slice(None)) for part in PARTS}
     if "Original" in seen:
-        retrained = [one.margins("forget") for one in seen.values() if one.method == REFERENCE]
+        retrained = [one.margins("forget") for one in seen.values() if one.method == REFERENCE and "full" in one.shares]
         found[MEMORISED] = "forget", audit.memorised(seen["Original"].margins("forget"), *retrained)
     return found
 
@@ -118,11 +121,9 @@ def numbers_for(task, one, *name):
 
 def over_models(task, one, retrain):
     """The statistics over fewer models, means over subsets of them; at their end all."""
-    if "full" not in one.shares:
-        return []
     ours, theirs = one.margins("forget"), retrain.margins("forget")
     rng, n, rows = numbers_for(task, one, "models"), len(ours), []
-    for models in sorted({m for m in (4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256) if m < n} | {n}):
+    for models in sorted({m for m in SIZES if m < n} | {n}):
         subsets = [rng.permutation(n)[:models] for _ in range(SUBSETS if models < n else 1)]
         found = [statistics(ours[some], theirs[some]) for some in subsets]
         means = {name: np.mean([f[name] for f in found]) for name in ("attack_acc", "klom", "epsilon")}
@@ -235,7 +236,7 @@ def audit_accuracy(df):
         for ax, over in zip(row, panels):
             here, ends = (t[(t["setting"] == setting) & (t["over"] == over)] for t in (values, bounds))
             draw_accuracies(ax, here, ends, drawn)
-            bare(ax, list(drawn))
+            bare(ax, ["second Retrain" if name == REFERENCE else name for name in drawn])
             ax.set_title(WORDS[over], fontsize=10)
             ax.set_xlim(left=min(45, here["value"].min() - 2))
         if len(settings) > 1:
