@@ -27,7 +27,7 @@ LEAST = 1e-5
 def margins(logits, labels):
     """The margin of each sample `[n]`: the true class's logit minus logsumexp of the others, in nats, float64.
 
-    The logit of the true class's probability, which LiRA (Carlini et al. 2022, eq. 3), the competition and KLoM look at.
+    The logit of the true class's probability, which LiRA (Carlini et al. 2022), the competition and KLoM look at.
 
     >>> margins(torch.tensor([[0.0, 0.0, 0.0]]), torch.tensor([1]))
     tensor([-0.6931], dtype=torch.float64)
@@ -59,7 +59,7 @@ class Scores(NamedTuple):
 
 def likelihood_ratio(ours, theirs):
     """The likelihood-ratio attack on every example, with one model of each world left out (LiRA, Carlini et al. 2022,
-    Algorithm 1; against unlearning U-LiRA, Hayes et al. 2025): `Scores`, log-likelihood ratios in nats.
+    Algorithm 1; against unlearning U-LiRA, Hayes et al. 2025, arXiv 2403.01218): `Scores`, log-likelihood ratios in nats.
 
     An example's margins in each world are taken as normal, with the mean and the variance of the other models; the two
     of the same number, one of each world, are left out of both fits. Of two samples of one distribution an attack is
@@ -136,7 +136,7 @@ def bands(scores, statistic, rng, draws=200, level=0.95):
 # ---------------------------------------------------------------- KLoM
 
 def klom(ours, theirs):
-    """KLoM (Georgiev et al. 2024, section 2): for each example the KL divergence of its margins, unlearned from
+    """KLoM (Georgiev et al. 2024, arXiv 2410.23232): for each example the KL divergence of its margins, unlearned from
     retrained, over 20 bins between the smallest and the largest of both; `[examples]`, nats.
 
     As in the public code margins end at +-100, an empty bin of the retrained has the share 1e-5, and the largest margin
@@ -168,7 +168,7 @@ def shares(counts):
 # ---------------------------------------------------------------- the competition's epsilon
 
 def epsilon_of(false_positive, false_negative, delta=DELTA):
-    """Epsilon of an attack with these error rates (Triantafillou et al. 2024, eq. 1; Kairouz et al. 2015), arrays.
+    """Epsilon of an attack with these error rates (Triantafillou et al. 2024; Kairouz et al. 2015), arrays.
 
     `max(log((1 - delta - fpr) / fnr), log((1 - delta - fnr) / fpr))`, at least 0; infinite where both are zero, NaN where
     one is, which the competition takes for too few models.
@@ -182,7 +182,7 @@ def epsilon_of(false_positive, false_negative, delta=DELTA):
 
 
 def epsilon(ours, theirs, delta=DELTA):
-    """The NeurIPS 2023 competition's epsilon of each example `[examples]` (Triantafillou et al. 2024, section 3): of the
+    """The NeurIPS 2023 competition's epsilon of each example `[examples]` (Triantafillou et al. 2024, arXiv 2406.09073): of the
     best of two families of attacks on its margin, at most 50.
 
     One threshold, above which is the world with the larger median; or two, between which is the narrower world, about
@@ -235,8 +235,7 @@ def two_thresholds(narrow, wide):
 
 
 def forgetting_score(epsilons, models):
-    """The competition's forgetting quality of epsilons `[examples]` from so many models (Triantafillou et al. 2024,
-    section 3): the mean of points that halve with each half of epsilon, 1 is best; none beyond what the models resolve.
+    """The competition's forgetting quality of epsilons `[examples]` from so many models (Triantafillou et al. 2024): the mean of points that halve with each half of epsilon, 1 is best; none beyond what the models resolve.
 
     >>> forgetting_score(np.array([0.2, 0.6, 40.0]), 32)
     0.5
