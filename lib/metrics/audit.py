@@ -59,7 +59,7 @@ class Scores(NamedTuple):
 
 def likelihood_ratio(ours, theirs):
     """The likelihood-ratio attack on every example, with one model of each world left out (LiRA, Carlini et al. 2022,
-    Algorithm 1; against unlearning U-LiRA, Hayes et al. 2025, arXiv 2403.01218): `Scores`, log-likelihood ratios in nats.
+    Algorithm 1; against unlearning U-LiRA, Hayes et al. 2025, arXiv 2403.01218): `Scores`, log ratios in nats.
 
     An example's margins in each world are taken as normal, with the mean and the variance of the other models; the two
     of the same number, one of each world, are left out of both fits. Of two samples of one distribution an attack is
@@ -108,7 +108,7 @@ def above(scores):
 
 
 def true_positives(scores, rates):
-    """The ROC curve: the share of our models' margins that score above all but a share `rates` of the others', `[rates]`."""
+    """The ROC curve: the share of ours that score above all but a share `rates` of the others', `[rates]`."""
     ours, theirs = scores.ours.ravel(), np.sort(scores.theirs.ravel())[::-1]
     found = []
     for rate in rates:
@@ -170,8 +170,8 @@ def shares(counts):
 def epsilon_of(false_positive, false_negative, delta=DELTA):
     """Epsilon of an attack with these error rates (Triantafillou et al. 2024; Kairouz et al. 2015), arrays.
 
-    `max(log((1 - delta - fpr) / fnr), log((1 - delta - fnr) / fpr))`, at least 0; infinite where both are zero, NaN where
-    one is, which the competition takes for too few models.
+    `max(log((1 - delta - fpr) / fnr), log((1 - delta - fnr) / fpr))`, at least 0; infinite where both are zero, NaN
+    where one is, which the competition takes for too few models.
     """
     fpr, fnr = np.asarray(false_positive, float), np.asarray(false_negative, float)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -182,8 +182,8 @@ def epsilon_of(false_positive, false_negative, delta=DELTA):
 
 
 def epsilon(ours, theirs, delta=DELTA):
-    """The NeurIPS 2023 competition's epsilon of each example `[examples]` (Triantafillou et al. 2024, arXiv 2406.09073): of the
-    best of two families of attacks on its margin, at most 50.
+    """The NeurIPS 2023 competition's epsilon of each example, `[examples]` (Triantafillou et al., arXiv 2406.09073):
+    that of the best of two families of attacks on its margin, at most 50.
 
     One threshold, above which is the world with the larger median; or two, between which is the narrower world, about
     as far apart as that is wide. The public code tries a grid of a hundred thresholds a nat and stops at an assertion
@@ -235,7 +235,9 @@ def two_thresholds(narrow, wide):
 
 
 def forgetting_score(epsilons, models):
-    """The competition's forgetting quality of epsilons `[examples]` from so many models (Triantafillou et al. 2024): the mean of points that halve with each half of epsilon, 1 is best; none beyond what the models resolve.
+    """The competition's forgetting quality of epsilons `[examples]` from so many models (Triantafillou et al. 2024).
+
+    The mean of points that halve with each half of epsilon, 1 is best; none beyond what so many models resolve.
 
     >>> forgetting_score(np.array([0.2, 0.6, 40.0]), 32)
     0.5

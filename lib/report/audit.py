@@ -38,7 +38,7 @@ def audit_rows(task, seen):
     """
     retrain = seen[REFERENCE]
     if "full" not in retrain.shares:
-        raise Bad(f"{task.name}: some Retrain has diverged, so that there is nothing to compare with; choose a smaller lr")
+        raise Bad(f"{task.name}: a Retrain has diverged, so that there is nothing to compare with; choose a smaller lr")
     places = places_of(seen)
     rows = []
     for one in seen.values():
@@ -111,7 +111,10 @@ def roc(scores):
 
 def curve(one, share, line, **words):
     """Rows of a ROC curve."""
-    return [row for fpr, value in zip(FPR, line) for row in at(one, share, {"attack_tpr": 100 * value}, fpr=fpr, **words)]
+    rows = []
+    for fpr, value in zip(FPR, line):
+        rows += at(one, share, {"attack_tpr": 100 * value}, fpr=fpr, **words)
+    return rows
 
 
 def numbers_for(task, one, *name):
@@ -217,8 +220,8 @@ def audit_margins(df):
         ax.set_xlabel("Retrain (nats)")
     for ax in axes[:, 0]:
         ax.set_ylabel("method (nats)")
-    note(fig, part, "a dot: one forgotten example, its mean margin over models; beside the name: mean distance from the "
-         "diagonal, nats")
+    note(fig, part, "a dot: one forgotten example, its mean margin over models; beside the name: mean distance from "
+         "the diagonal, nats")
     return fig
 
 

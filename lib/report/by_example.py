@@ -30,8 +30,8 @@ def _without_words(options):
 def audited(df, metric, over="forget", stop="full", **words):
     """`[setting, seed] x name` of one metric over some examples; a name is method and variant, as in `lib.by_seed`.
 
-    over: None for what is no statistic of examples, as the average gap; words: `bound="low"` or `"high"` for the ends of
-    the bootstrap interval.
+    over: None for what is no statistic of examples, as the average gap; words: `bound="low"` or `"high"` for the ends
+    of the bootstrap interval.
     """
     part = df[(df["metric"] == metric) & (df["stop"] == stop)]
     part = chosen(part, **words) if over is None else chosen(part, over=over, **words)

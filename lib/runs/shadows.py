@@ -28,7 +28,7 @@ PARTS = ("forget", "retain", "test")
 
 @dataclass(frozen=True, eq=False)
 class Shadow(Task):
-    """A task whose training, and all that follows, has randomness of its own; data, clients and splits are the task's."""
+    """A task whose training, and all that follows, has randomness of its own; data, clients and splits do not."""
     number: int = 0
 
     def rng(self, *name):
@@ -100,9 +100,8 @@ def seen_by_all(shadow, store, methods, keys):
 
 
 def seen(shadow, store, aside, label, hp, known):
-    """The entry of one method on one federation: for each share of Retrain's budget that it can afford its metrics in the
-    record, and a file of margins of that name. aside: the store that the training is, or will be, in; known(): see
-    `key_of`."""
+    """The entry of one method on one federation: for each share of Retrain's budget that it can afford, metrics in the
+    record and a file of margins of that name. aside: the store of the training; known(): see `key_of`."""
     name, count = label.split("/")[0], shadow.settings["unlearn_rounds"]
 
     def key():

@@ -85,7 +85,7 @@ def test_the_table_has_the_floor_and_every_method(df):
 
 def test_a_retrain_that_diverged_is_nothing_to_compare_with():
     lost = seen() | {"Retrain": Made(1, "Retrain", "Retrain", shares=())}
-    with pytest.raises(Bad, match="Retrain has diverged"):
+    with pytest.raises(Bad, match="a Retrain has diverged"):
         audit.audit_rows(TASK, lost)
 
 

@@ -69,7 +69,7 @@ def averages_flatter_not(df):
 
 @claim("A03", notebook="12")
 def not_beats_early_retrain(df):
-    """For half of Retrain's budget NoT is harder to tell from Retrain by its forgotten examples than a Retrain stopped there.
+    """For half of Retrain's budget NoT is harder to tell from Retrain by forgotten examples than a Retrain stopped there.
 
     Premise: NoT and a second Retrain at half of the budget. Test: the attack's accuracy is lower for NoT.
     """
@@ -82,8 +82,8 @@ def not_beats_early_retrain(df):
 def the_memorised_stay(df):
     """What fine-tuning at the rate of training does not forget is what was memorised most.
 
-    Premise: FT. Test: the attack's accuracy on FT is higher over the most memorised tenth of the forgotten examples than
-    over all of them.
+    Premise: FT. Test: the attack's accuracy on FT is higher over the most memorised tenth of the forgotten examples
+    than over all of them.
     """
     most, all_of_them = audited(df, "attack_acc", "memorised")["FT"], audited(df, "attack_acc")["FT"]
     return f"most memorised {most.mean():.1f} %, all {all_of_them.mean():.1f} %", most > all_of_them
@@ -104,8 +104,8 @@ def told_by_retained_examples(df):
 def test_examples_say_nothing(df):
     """By test examples, which no model has seen, no method can be told from Retrain.
 
-    Premise: the second Retrain's interval over test examples holds 50 %. Test: the attack's accuracy over them is within
-    it for every method.
+    Premise: the second Retrain's interval over test examples holds 50 %. Test: the attack's accuracy over them is
+    within it for every method.
     """
     table, limit = audited(df, "attack_acc", "test"), floor(df, "test")
     highest = methods_in(table).max(axis=1)
