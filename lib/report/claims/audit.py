@@ -69,7 +69,8 @@ def averages_flatter_not(df):
 
 @claim("A03", notebook="12")
 def not_beats_early_retrain(df):
-    """For half of Retrain's budget NoT is harder to tell from Retrain by forgotten examples than a Retrain stopped there.
+    """For half of Retrain's budget NoT is harder to tell from Retrain by forgotten examples than a Retrain
+    stopped there.
 
     Premise: NoT and a second Retrain at half of the budget. Test: the attack's accuracy is lower for NoT.
     """
