@@ -71,6 +71,7 @@ from .metrics.tis import measure_all as measure_all
 from .runs.needs import access_table as access_table
 from .runs.probes import negated_again as negated_again
 from .runs.run import open_store as open_store, run as run, run_all as run_all, tasks as tasks, train as train
+from .runs.shadows import shadows as shadows
 from .runs.store import Store as Store
 from .runs.sweep import anatomy as anatomy, flatness as flatness, sweep_all as sweep_all
 
@@ -93,6 +94,14 @@ from .report.ablations import (
     strength as strength,
     tensors as tensors,
 )
+from .report.audit import (
+    audit_accuracy as audit_accuracy,
+    audit_margins as audit_margins,
+    audit_models as audit_models,
+    audit_rocs as audit_rocs,
+    audit_rows as audit_rows,
+    show_audit as show_audit,
+)
 from .report.backdoor import asleep as asleep, triggered_images as triggered_images
 from .report.budgets import (
     budget_curves as budget_curves,
@@ -100,6 +109,7 @@ from .report.budgets import (
     show_budgets as show_budgets,
     show_savings as show_savings,
 )
+from .report.by_example import audited as audited
 from .report.claims import (
     claim as claim,
     judge as judge,

@@ -43,6 +43,7 @@ class Key(NamedTuple):
 Pixels = Annotated[int, Range(0, 64)]
 Participation = Annotated[float, Range(0, 1, above=True)] | Count
 Repeats = Annotated[int, Range(1, 1000)]
+Shadows = Annotated[int, Range(4, 10000)]
 AtLeastTwo = Annotated[int, Range(2)]
 Methods = Annotated[dict[str, dict], "a map method: {arguments}"]
 Study = Literal["similarity", "bound", "spectra", "perturbed_activations", "variation", "jacobians"]
@@ -130,6 +131,7 @@ KEYS = {
     "traced": Key(list[str], [], "methods or labels whose gradients and distances are followed (04, 05)"),
     "trace_rounds": Key(Whole, 10, "rounds for which they are followed (04, 05)"),
     "studies": Key(list[Study], [], "measurements of the theory that are made (05)"),
+    "shadows": Key(Shadows, 32, "models of each kind that the audit compares (12)"),
     "cka_batch": Key(Annotated[int, Range(4)], 256, "images of a CKA batch (05)"),
     "spectral_batch": Key(Count, 64, "images of a gradient sample (05)"),
     "spectral_samples": Key(AtLeastTwo, 128, "gradient samples (05)"),

@@ -131,6 +131,16 @@ METRICS = {row.name: row for row in (
     Metric("t_unlearn", "time bound", "learning_rate*steps", "time bound"),
     Metric("rest_acc", "accuracy on other classes", "percent", "accuracy"),
     Metric("slope_flatness", "slope of variance over curvature", "ratio", "ratio"),
+    # of the audit
+    Metric("attack_acc", "attack accuracy", "percent", "attack"),
+    Metric("attack_auc", "attack, AUC", "ratio", "ratio"),
+    Metric("attack_tpr_1", "found at 1 % false positives", "percent", "attack"),
+    Metric("attack_tpr_0.1", "found at 0.1 % false positives", "percent", "attack"),
+    Metric("attack_tpr", "found", "percent", "attack"),
+    Metric("klom", "KLoM", "nats", "gap"),
+    Metric("epsilon", "epsilon", "nats", "gap"),
+    Metric("forgetting_score", "forgetting score", "ratio", "ratio"),
+    Metric("margin", "margin", "nats", "ratio"),
     # of training, and along recovery
     Metric("train_acc", "train accuracy", "percent", "accuracy"),
     Metric("train_loss", "train loss", "nats", "loss"),

@@ -21,7 +21,7 @@ from .syntax import Unhashable
 CHECKPOINT_SECONDS = 60     # a checkpoint at least so often, however rarely metrics are measured
 
 # Settings that say what is computed with a task, or how fast, and not what the task is.
-NOT_OF_A_TASK = {"methods", "ablations", "ablation_rounds", "traced", "trace_rounds", "studies", "gammas",
+NOT_OF_A_TASK = {"methods", "ablations", "ablation_rounds", "traced", "trace_rounds", "studies", "shadows", "gammas",
                  "random_draws", "threads", "device", "cuda_graphs", "history_limit_gb"}
 
 
