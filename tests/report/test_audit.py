@@ -47,8 +47,8 @@ def df():
 
 def test_the_second_retrain_is_within_its_interval_everywhere(df):
     for over in audit.OVER:
-        low, high = (lib.audited(df, "attack_acc", over, bound=b)["Retrain name=again"][0] for b in ("low", "high"))
-        value = lib.audited(df, "attack_acc", over)["Retrain name=again"][0]
+        low, high = (lib.audited(df, "attack_acc", over, bound=b)["Retrain name=again"].item() for b in ("low", "high"))
+        value = lib.audited(df, "attack_acc", over)["Retrain name=again"].item()
         assert low <= value <= high and low - 3 < 50 < high + 3, over
 
 
