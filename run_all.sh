@@ -161,6 +161,7 @@ mkdir -p "$cache"
 export XDG_CACHE_HOME=$cache IPYTHONDIR=$cache/ipython MPLCONFIGDIR=$cache/matplotlib
 export JUPYTER_CONFIG_DIR=$cache/jupyter JUPYTER_DATA_DIR=$cache/jupyter JUPYTER_RUNTIME_DIR=$cache/jupyter
 export PYTHONPYCACHEPREFIX=${PYTHONPYCACHEPREFIX:-$cache/pycache}
+unset PYTHONDONTWRITEBYTECODE       # the clone stays clean without it, and every process would compile torch anew
 
 if [ -n "$test" ]; then     # an empty store: else nbval would only read what an earlier run left
     FU_RUNS=$(mktemp -d)
