@@ -32,7 +32,7 @@ def test_every_metric_and_method_of_a_committed_table_has_its_row(committed):
 
 def test_a_committed_table_read_and_written_is_the_same_bytes(committed):
     number, timing = committed.name[:2], ".timing" in committed.name
-    df = rows.load_results(committed.parent.name, number, timing=timing, where=committed.parent)
+    df = rows.as_written(committed.parent.name, number, timing=timing, where=committed.parent)
     curves = committed.with_name(f"{number}.curves.csv")
     if curves.exists() and not timing:
         assert rows.parts(df) == (committed.read_text("utf-8"), curves.read_text("utf-8"))

@@ -298,6 +298,11 @@ def load_results(profile, notebook, timing=False, where=None):
     """What `save_results` wrote, each row with the table of a paper that it stands for (`exhibits.tagged`); `where` is
     another folder of results, e.g. the committed results/<profile>. Bad where a file is not there, or is not what its
     checksum says."""
+    return check(tagged(as_written(profile, notebook, timing, where)), profile, notebook)
+
+
+def as_written(profile, notebook, timing=False, where=None):
+    """The rows of `load_results` with the tables that they named when they were written."""
     where = Path(where or folder(profile))
     long = read_back(where / f"{notebook}{'.timing' if timing else ''}.csv", profile, notebook)
     text = {column: str for column in TEXT}
@@ -306,7 +311,7 @@ def load_results(profile, notebook, timing=False, where=None):
     if curves.exists() and not timing:
         lines = curves_from_csv(read_back(curves, profile, notebook), profile, notebook)
         df = with_stops(check(pd.concat([df, lines] if len(lines) else [df])))
-    return check(tagged(df), profile, notebook)
+    return check(df, profile, notebook)
 
 
 def read_back(path, profile, notebook):
