@@ -214,7 +214,7 @@ noise+='CalledProcessError|Command .set -euo|Exiting because|WorkflowError:|At l
 noise+='Trying to restart|Nothing to be done)'
 snake() {
     "$PY" -m snakemake --snakefile workflow/Snakefile --directory "$R" "${options[@]}" "$@" 2>&1 \
-        | grep --line-buffered -v -E "$noise" >&2
+        | { grep --line-buffered -v -E "$noise" >&2 || true; cat >/dev/null; }  # it waits for ever where nobody reads
     return "${PIPESTATUS[0]}"
 }
 

@@ -161,7 +161,7 @@ def lose_seed(df, method):
 
 
 def test_a_rival_that_diverged_is_not_the_cheapest():
-    lost = judged(lose(committed("02"), "FT", "FUKD", "FedEraser", "PGD", "MoDE", "FCU"), "02")
+    lost = judged(lose(committed("02"), "FT", "FUKD", "FedEraser", "PGD", "MoDE", "FCU", "TIS-Reset", "Random-Reset"), "02")
     assert "nan" in lost.loc[("N02", "02"), "value"] and lost.loc[("N02", "02"), "n_holds"] == 0
 
 

@@ -105,7 +105,7 @@ SCRIPT = """
 import sys
 import lib
 task = lib.make_task({settings!r}, 0)
-lib.shadows(task, lib.Store(sys.argv[1]), {methods!r}, 3)
+lib.shadows(task, lib.Store(sys.argv[1]), {methods!r}, int(sys.argv[2]))
 """
 
 
@@ -113,9 +113,12 @@ def test_two_processes_share_the_work_and_one_killed_is_gone_on_with(store, tmp_
     script = tmp_path / "shadows.py"
     script.write_text(SCRIPT.format(settings={**TINY, **SMALL}, methods={"NoT": {}}))
     alone = lib.Store(tmp_path / "alone")
-    lib.shadows(tiny(**SMALL), alone, {"NoT": {}}, 1)       # what a killed process has left: the first is there already
-    lib.shadows(tiny(**SMALL), alone, {"NoT": {}}, 3)
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    both = [subprocess.Popen([sys.executable, script, store.root], env=env) for _ in range(2)]
+
+    def started(root, n):
+        return subprocess.Popen([sys.executable, script, root, str(n)], env=env)
+    for n in (1, 3):        # what a killed process has left: the first is there already
+        assert started(alone.root, n).wait(timeout=600) == 0
+    both = [started(store.root, 3) for _ in range(2)]
     assert [p.wait(timeout=600) for p in both] == [0, 0]
     assert files(store) == files(alone) and len(files(store)) == 6

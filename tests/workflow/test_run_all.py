@@ -104,3 +104,17 @@ def test_a_profile_elsewhere_with_parts_of_its_own(tmp_path):
 def test_nothing_a_run_leaves_is_tracked():
     for path in ("runs/quick/index.html", "data/x.npz", ".snakemake/log", ".venv/bin/python", ".run.lock"):
         assert subprocess.run(["git", "check-ignore", "-q", path], cwd=toy.ROOT).returncode == 0, path
+
+
+def test_a_run_goes_on_when_nobody_reads_what_it_says(tmp_path):
+    where = toy.clone(tmp_path)
+    toy.notebook(where / "notebooks/01_toy.ipynb", "01", compute="import time\ntotal = 1\ntime.sleep(5)")
+    env = {k: v for k, v in os.environ.items() if not k.startswith("FU_")}
+    env |= {"REPRO_PYTHON": toy.sys.executable, "REPRO_NO_INSTALL": "1"}
+    p = subprocess.Popen(["bash", "run_all.sh", "--profile", "more"], cwd=where, env=env, start_new_session=True,
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    p.stdout.readline()
+    p.stdout.close()
+    p.wait(300)
+    made = sorted(path.name for path in (where / "runs/more/notebooks").glob("*.html"))
+    assert made == ["01_toy.html", "02_toy.html"]
