@@ -64,6 +64,7 @@ def answers(tables):
     """`[(question, [sentences])]` of the page's head. tables: {notebook: rows}: of 02, of TIS's reset alone (07) and of
     the head to head (10); None where nothing is committed."""
     client, alone, both = (tables.get(notebook) for notebook in ("02", "07", "10"))
+    both = client if both is None else both     # 02 has TIS with recovery as well, in NoT's protocol
     return [
         ("Does NoT forget?", over(client, forgets, "NoT")),
         ("Is NoT better than retraining for as long?", over(client, beats_retraining, "NoT")),

@@ -287,7 +287,8 @@ def audit_models(df):
                 ax.plot(mean.index, mean, **drawn[name])
             ax.set_xscale("log", base=2)
             ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-            ax.set_ylim(bottom=40 if metric == "attack_acc" else 0)
+            bottom, top = 40 if metric == "attack_acc" else 0, ax.get_ylim()[1]
+            ax.set_ylim(bottom, top + 0.05 * (top - bottom))
         row[0].axhline(50, **GOAL)
         if len(settings) > 1:
             row[0].set_ylabel(title, fontweight="bold")

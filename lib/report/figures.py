@@ -106,8 +106,8 @@ def prefixed_axis(axis, unit):
 # ---------------------------------------------------------------- over rounds
 
 def curves(df, metrics=GAP, methods=None, zoom=None, x="round"):
-    """Metrics over the rounds of unlearning, a row of panels a setting: thick = mean, thin = each seed, dashed = where
-    Retrain ends. zoom: so many points around that end; x: `comm_bytes` or `comp_flops` for the cost in place of
+    """Metrics over the rounds of unlearning, a row of panels a setting: thick = mean, thin = each seed where they are
+    few, dashed = where Retrain ends. zoom: so many points around that end; x: `comm_bytes` or `comp_flops` for the cost in place of
     rounds."""
     metrics = [metrics] if isinstance(metrics, str) else list(metrics)
     part = named(need(df, "curve", metrics, "curves"))
@@ -115,13 +115,13 @@ def curves(df, metrics=GAP, methods=None, zoom=None, x="round"):
     if x != "round":
         part = with_cost(part, df, x)
     settings, drawn, points = settings_of(part), looks_of(part), single_points(part)
-    ends = reference(df)
+    ends, few = reference(df), part["seed"].nunique() <= FEW
 
     fig, axes = grid(len(settings), len(metrics), sharex="row")
     for row, (setting, title) in zip(axes, settings):
         for ax, metric in zip(row, metrics):
             for name, lines in one(part, setting, metric).groupby("name"):
-                draw_curve(ax, lines, x, drawn[name])
+                draw_curve(ax, lines, x, drawn[name], few)
             end = goal_line(ax, ends, setting, metric)
             if zoom and np.isfinite(end):
                 ax.set_ylim(end - zoom, end + zoom)
@@ -137,7 +137,7 @@ def curves(df, metrics=GAP, methods=None, zoom=None, x="round"):
     handles = [proxy(name, **as_drawn(look, name in points)) for name, look in drawn.items()]
     if REFERENCE in set(df["method"]):
         handles.append(proxy("end of Retrain (the goal)", **GOAL))
-    note(fig, part, many="thick: mean, thin: each seed", of=df)
+    note(fig, part, many="thick: mean, thin: each seed" if few else "lines: mean over seeds", of=df)
     legend(fig, handles)
     return fig
 
@@ -160,11 +160,11 @@ def single_points(part):
     return set(rounds[rounds < 2].index.get_level_values("name"))
 
 
-def draw_curve(ax, lines, x, look):
-    """One name in one panel: its mean, each seed thin beside it; all seeds are one artist, however many."""
+def draw_curve(ax, lines, x, look, few):
+    """One name in one panel: its mean, and beside it each seed where they are few, all of them one artist."""
     values = lines[["seed", x, "value"]].sort_values("seed", kind="stable").to_numpy()
     seeds = np.split(values[:, 1:], np.flatnonzero(np.diff(values[:, 0])) + 1)
-    if len(seeds) > 1:
+    if few and len(seeds) > 1:
         ax.add_collection(LineCollection(seeds, lw=0.7, alpha=0.35, color=look["color"], zorder=3))
     by_round = lines.groupby(lines["round"].to_numpy())
     mean = by_round[x].mean(), by_round["value"].mean()

@@ -62,16 +62,21 @@ def complete(profile, runs, whole):
     assert content(runs) == whole and not temporary(runs)
 
 
-def test_kill_9_at_random_moments_and_two_runs_at_once(profile, tmp_path, whole):
+def killed_at_random_moments(begin, longest):
+    """Begin and kill -9 after one to so many seconds, TURNS times; nothing is left running."""
     moments = random.Random(0)
     for _ in range(TURNS):
-        started = start(profile, tmp_path)
+        started = begin()
         try:
-            started.child.wait(moments.uniform(1, 8))
+            started.child.wait(moments.uniform(1, longest))
         except subprocess.TimeoutExpired:
             started.signal(signal.SIGKILL)
         started.end()
         assert not started.left()
+
+
+def test_kill_9_at_random_moments_and_two_runs_at_once(profile, tmp_path, whole):
+    killed_at_random_moments(lambda: start(profile, tmp_path), 8)
     complete(profile, tmp_path, whole)
 
 
@@ -123,15 +128,7 @@ def test_kill_9_of_the_whole_script(profile, tmp_path, whole):
     straight, stopped = tmp_path / "straight", tmp_path / "stopped"
     status, out = run_all(profile, straight).end()
     assert status == 0 and tables(straight), out
-    moments = random.Random(1)
-    for _ in range(TURNS):
-        started = run_all(profile, stopped)
-        try:
-            started.child.wait(moments.uniform(1, 40))
-        except subprocess.TimeoutExpired:
-            started.signal(signal.SIGKILL)
-        started.end()
-        assert not started.left()
+    killed_at_random_moments(lambda: run_all(profile, stopped), 40)
     status, out = run_all(profile, stopped).end()
     assert status == 0 and not temporary(stopped), out
     assert content(stopped).items() >= whole.items() and tables(stopped) == tables(straight)
