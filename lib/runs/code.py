@@ -29,11 +29,11 @@ WORDS = {f"lib.{name}" for name in (
     "runs.progress", "runs.store", "runs.code", "runs.syntax")}
 INSTALLED = [str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
 PLAIN = (int, float, complex, str, bytes, bool, type(None), type(...), type(NotImplemented), range)
-OF_A_CLASS = {      # what every class has, and versions of Python differ in
+OF_A_CLASS = {      # what every class has, and versions of Python differ in, or what pickling an object leaves there
     "__dict__", "__weakref__", "__doc__", "__module__", "__qualname__", "__orig_bases__", "__annotations__",
     "__annotate__", "__annotate_func__", "__annotations_cache__", "__conditional_annotations__", "__firstlineno__",
     "__static_attributes__", "__dataclass_params__", "__match_args__", "__parameters__", "__type_params__",
-    "__classcell__", "__abstractmethods__", "_abc_impl"}
+    "__classcell__", "__abstractmethods__", "_abc_impl", "__slotnames__"}
 
 
 def code_hash(*objects, only=None):

@@ -1,13 +1,18 @@
 """Keys tell the truth: what code reaches is hashed by value, as it is loaded, and nothing else is."""
+import copy
+import inspect
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
 import textwrap
+from collections.abc import Mapping
 from importlib import import_module
 from itertools import count
 from pathlib import Path
+from typing import get_type_hints
 
 import numpy as np
 import pytest
@@ -15,17 +20,29 @@ import torch
 from conftest import tiny
 
 import lib
+from lib.fl import rounds
+from lib.fl.rounds import Cost, Then
 from lib.methods import METHODS
 from lib.methods.trained import Trained
 from lib.registry import Registry
 from lib.runs.code import code_hash
 from lib.runs.run import run_key
-from lib.runs.store import canonical
+from lib.runs.store import Store, canonical
 from lib.runs.syntax import Unhashable
 from lib.sources import remember_cell
 
 ROOT = Path(__file__).parents[2]
 numbers = count()
+
+
+class Used:
+    """An object like most: pickling one leaves a name in its class."""
+    x = 1
+
+
+class Slotted:
+    __slots__ = ("x",)
+
 
 
 def cell(text, name="f", **space):
@@ -159,6 +176,37 @@ def test_a_module_that_is_handed_on_counts_with_all_that_is_in_it(tmp_path, monk
         monkeypatch.delitem(sys.modules, "handed_on", raising=False)
         keys.append(key("def f(v): return v(m)", m=import_module("handed_on")))
     assert keys[0] == keys[2] == keys[3] != keys[1]
+
+
+USED = {
+    "copied": copy.copy,
+    "copied deeply": copy.deepcopy,
+    "pickled": pickle.dumps,
+    "reduced": lambda o: o.__reduce_ex__(2),
+    "shown": repr,
+    "looked into": lambda o: (inspect.signature(type(o)), get_type_hints(type(o)), inspect.getmembers(o)),
+    "asked for its kind": lambda o: (isinstance(o, Mapping), issubclass(type(o), Mapping)),
+    "derived from": lambda o: type("Derived", (type(o),), {}),
+}
+
+
+@pytest.mark.parametrize("use", USED)
+@pytest.mark.parametrize("thing", [Cost(), Then(), Store("somewhere"), tiny().recipe, Registry("kind"), Used(), Slotted()],
+                         ids=lambda thing: type(thing).__name__)
+def test_using_an_object_leaves_its_class_s_key_as_it_was(thing, use):
+    before = code_hash(type(thing))
+    USED[use](thing)
+    assert code_hash(type(thing)) == before
+
+
+def test_training_leaves_the_keys_of_what_trains_as_they_were(task):
+    before = code_hash(rounds.Worker), code_hash(type(task))
+    worker = rounds.worker(task, task.recipe)
+    rounds.one_round(task, "full", task.init(), phase="train")
+    for o in (worker, task):
+        code_hash(o.__class__)
+        o.__reduce_ex__(2)
+    assert (code_hash(rounds.Worker), code_hash(type(task))) == before
 
 
 def test_recursion_and_cycles_end():
@@ -348,7 +396,6 @@ def test_lib_edited_while_a_process_lives_leaves_its_keys_as_they_are(tmp_path):
                              env={**os.environ, "PYTHONPATH": str(tmp_path)})
         assert out.returncode == 0, out.stderr
         return out.stdout.split()
-    from lib.fl import rounds
     while_it_lived = keys()
     assert while_it_lived[:2] == [code_hash(rounds.learning_rate), code_hash(rounds.Worker)]
     assert while_it_lived[2] != code_hash(lib.accuracy)
