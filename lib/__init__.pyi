@@ -68,6 +68,7 @@ from .metrics.evaluate import (
 from .metrics.tis import measure_all as measure_all
 
 # compute once, resume, keep
+from .runs.after import after_all as after_all
 from .runs.needs import access_table as access_table
 from .runs.probes import negated_again as negated_again
 from .runs.run import open_store as open_store, run as run, run_all as run_all, tasks as tasks, train as train
