@@ -95,6 +95,18 @@ from .report.ablations import (
     strength as strength,
     tensors as tensors,
 )
+from .report.after import (
+    few_bits as few_bits,
+    further_rounds as further_rounds,
+    in_turn as in_turn,
+    relearning as relearning,
+    show_in_turn as show_in_turn,
+    show_negated as show_negated,
+    show_relearning as show_relearning,
+    show_remains as show_remains,
+    show_who_left as show_who_left,
+    who_left as who_left,
+)
 from .report.audit import (
     audit_accuracy as audit_accuracy,
     audit_margins as audit_margins,
@@ -104,6 +116,7 @@ from .report.audit import (
     show_audit as show_audit,
 )
 from .report.backdoor import asleep as asleep, triggered_images as triggered_images
+from .report.beside import found_after as found_after
 from .report.budgets import (
     budget_curves as budget_curves,
     savings as savings,
