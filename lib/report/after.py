@@ -28,10 +28,11 @@ def with_names(df, then):
     return part.assign(name=names.where(part["stopped"].isna(), EARLY))
 
 
-def drawn_of(part):
-    """`{name: look}` of a part; a Retrain stopped early is a thin black line."""
-    drawn = looks_of(part[part["name"] != EARLY])
-    if EARLY in set(part["name"]):
+def drawn_of(df, part):
+    """`{name: look}` of a part, the same in all figures; a Retrain stopped early is a thin black line."""
+    there = set(part["name"])
+    drawn = {name: look for name, look in looks_of(with_names(df, "in_few_bits")).items() if name in there}
+    if EARLY in there:
         drawn[EARLY] = looks([REFERENCE])[REFERENCE] | {"marker": "x", "dashes": (1, 1.5), "lw": 1.2}
     return drawn
 
@@ -60,7 +61,7 @@ def further_rounds(df):
     same rounds for all. One row of panels a setting."""
     part = with_names(df, "further")
     part = part[part["stop"] == "curve"]
-    drawn, settings = drawn_of(part), settings_of(part)
+    drawn, settings = drawn_of(df, part), settings_of(part)
     fig, axes = grid(len(settings), len(MEASURED), width=2.9, height=2.8)
     for row, (setting, title) in zip(axes, settings):
         draw_panels(row, part[part["setting"] == setting], MEASURED, "round", drawn | thin(drawn))
@@ -82,7 +83,7 @@ def relearning(df):
     again; a column a number k."""
     part = with_names(df, "relearnt")
     settings, counts = settings_of(part), images_of(df)
-    drawn = thin(drawn_of(part))
+    drawn = thin(drawn_of(df, part))
     fig, axes = grid(2 * len(settings), len(counts), width=3.6, height=2.5, sharex=True, sharey=True)
     for (setting, title), block in zip(settings, np.split(axes, len(settings))):
         for k, column in zip(counts, block.T):
@@ -94,14 +95,15 @@ def relearning(df):
                 column[0].tick_params(labelbottom=True)
         for ax, words in zip(block[:, 0], ("all forgotten images (%)", "those not shown (%)")):
             ax.set_ylabel(words if len(settings) == 1 else f"{title}\n{words}")
-    return finish(fig, axes, part, drawn, "rounds of learning them alone", "accuracy")
+    return finish(fig, axes, part, drawn, "rounds of learning them alone",
+                  "the same images in the same order for all")
 
 
 def few_bits(df):
     """Forget accuracy, MIA, test accuracy and the average gap with weights of fewer bits; 32: as they are. The gap is to
     Retrain with as many bits."""
     part = with_names(df, "in_few_bits")
-    drawn, settings = drawn_of(part), settings_of(part)
+    drawn, settings = drawn_of(df, part), settings_of(part)
     order = sorted(part["bits"].unique(), reverse=True)
     part = part.assign(place=part["bits"].map(order.index))
     fig, axes = grid(len(settings), len(MEASURED), width=2.7, height=2.7)
@@ -121,7 +123,7 @@ def who_left(df):
     method's own step (hollow) and at its end; small dots are seeds. 0.5 is chance, 1 is found."""
     part = with_names(df, "who_left")
     part = part[part["metric"] == "leaver_auc"]
-    settings, drawn = settings_of(part), drawn_of(part)
+    settings, drawn = settings_of(part), drawn_of(df, part)
     fig, axes = grid(len(settings), len(ATTACKS), width=2.7, height=0.27 * len(drawn) + 1.1, sharex=True, sharey=True)
     for row, (setting, title) in zip(axes, settings):
         for ax, attack in zip(row, ATTACKS):
@@ -160,7 +162,7 @@ def in_turn(df):
     that of all who have left as differences to that Retrain's, and the computation so far as a share of its total."""
     part = with_names(df, "in_turn")
     part = part[part["stop"] == "curve"]
-    drawn, settings = drawn_of(part), settings_of(part)
+    drawn, settings = drawn_of(df, part), settings_of(part)
     panels = {AVG_GAP: "average gap (points)", "forget_acc": "the leaver − Retrain's (points)",
               "gone_acc": "all who left − Retrain's (points)", "comp_flops": "FLOPs so far (% of all Retrains)"}
     values = pd.concat([part[part["metric"] == AVG_GAP], shares(part),
@@ -257,7 +259,7 @@ def show_in_turn(df):
         last = spent[(spent["name"] == name) & (spent["round"] == spent["round"].max())]["value"]
         cells[name] = {f"request {r}": number(values.mean(), values.std()) for r, values in gaps}
         cells[name]["FLOPs, % of Retrain's"] = number(last.mean(), last.std())
-    order = list(drawn_of(part))
+    order = list(drawn_of(df, part))
     return pd.DataFrame(cells).T.reindex(order).rename_axis("method")
 
 
@@ -270,6 +272,6 @@ def show_who_left(df):
     both = both[both["metric"] == "leaver_first"]
     table = both.pivot_table(index="name", columns=["by", "asked"], values="value")
     wanted = [(by, asked) for by in ATTACKS for asked in ("own step", "end", "in turn") if (by, asked) in table]
-    order = [name for name in drawn_of(both) if name in table.index]
+    order = [name for name in drawn_of(df, both) if name in table.index]
     cells = table.loc[order, wanted].map(lambda v: "–" if np.isnan(v) else f"{v:.0f}")
     return cells.rename_axis("method").rename_axis(columns=["attack", "when"])
