@@ -239,8 +239,9 @@ def main(argv=None):
         numbers = [n for n, s in wanted.items() if s == word]
         if numbers:
             print(f"{word}: {', '.join(numbers)}", file=sys.stderr)
-    print(f"{sum(s == 'done' for s in wanted.values())} of {len(wanted)} notebooks done; "
-          f"see {runs_root() / profile['profile'] / 'index.html'}", file=sys.stderr)
+    where = runs_root() / profile["profile"]
+    print(f"{sum(s == 'done' for s in wanted.values())} of {len(wanted)} notebooks done; see {where / 'index.html'} "
+          f"(rows in results/, figures in figures/ beside it)", file=sys.stderr)
     return 0
 
 
