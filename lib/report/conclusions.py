@@ -280,7 +280,7 @@ def about_the_attack(here):
         return
     planted = asr["Original"]
     said = "planted" if planted.mean() > PLANTED else "not planted in full, so that its removal is not judged here"
-    yield f"The backdoor was {said}: attack success of Original {number(planted.mean(), spread(planted))} % (n = {planted.count()})."
+    yield f"The backdoor was {said}: attack success of Original {percent(planted)} (n = {planted.count()})."
 
 
 def about_removal(here):
@@ -300,6 +300,21 @@ def about_removal(here):
     yield f"At the last round attack success and backdoor accuracy are both within {RIGHT:.0f} points of Retrain's {words}."
 
 
+def about_sleep(here):
+    """Whether the finished model of NoT, negated once more, answers the trigger again, beside Retrain's."""
+    seen, clean = (by_seed(here, name, "last") for name in ("asr_negated", "clean_negated"))
+    if "NoT" not in seen or not has_converged(here):
+        return
+    words = [f"{name}'s {percent(seen[name])} of triggered and {percent(clean[name])} of clean images"
+             for name in ("NoT", REFERENCE)]
+    yield f"Negated once more, finished models give the attacker's label to: {', '.join(words)} ({among(here)})."
+
+
+def percent(values):
+    """`23.58 %`, or with its spread where there are seeds enough."""
+    return f"{number(values.mean(), spread(values))} %"
+
+
 def about_triggered_images(here):
     """What TIS Reset and Random Reset leave of the attack, at their best gamma."""
     if not is_swept(here):
@@ -307,7 +322,7 @@ def about_triggered_images(here):
     for method in ("TIS-Reset", "Random-Reset"):
         runs = each_run(here, method, reset="zero")
         if {"asr", "backdoor_acc"} <= set(runs):
-            words = [f"{metric(name).words} {number(runs[name].mean(), spread(runs[name]))} %" for name in ("asr", "backdoor_acc")]
+            words = [f"{metric(name).words} {percent(runs[name])}" for name in ("asr", "backdoor_acc")]
             yield f"At the best gamma of {method} (an oracle): {', '.join(words)} (n = {len(runs)})."
 
 
@@ -318,6 +333,6 @@ CONCLUSIONS = {
     "03": (*BEGIN, *BESIDE_RETRAIN),
     "06": (*BEGIN, *BESIDE_RETRAIN),
     "07": (about_diverged, about_the_score),
-    "09": (*BEGIN, about_the_attack, about_removal, about_triggered_images, about_the_score),
+    "09": (*BEGIN, about_the_attack, about_removal, about_sleep, about_triggered_images, about_the_score),
     "10": (*BEGIN, about_the_first_step, *BESIDE_RETRAIN),
 }
