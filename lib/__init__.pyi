@@ -132,6 +132,8 @@ from .report.claims import (
     show_claims as show_claims,
 )
 from .report.claims.tis_reset import leads as leads
+from .report.conclusions import conclude as conclude
+from .report.export import export as export
 from .report.figures import (
     curves as curves,
     gap_bars as gap_bars,

@@ -23,7 +23,8 @@ from lib.errors import Bad
 from lib.files import ROOT, runs_root, write
 from lib.profiles import load, seeds_of, select
 
-from .index import index, state
+from .facts import state
+from .index import index
 from .jobs import cells, notebook
 
 TOLD = ("quick", "flower")      # profiles whose outputs are those of the committed notebooks
