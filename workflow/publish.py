@@ -183,6 +183,7 @@ def _merge_claims(results):
 
 def readme_text():
     """README.md with the tables of the committed results between its two marks."""
+    from lib.report.reproduced import unasked
     from lib.report.tables import readme
     text, marks = (ROOT / "README.md").read_text(encoding="utf-8"), ("<!-- results -->", "<!-- /results -->")
     before, _, rest = text.partition(marks[0])
@@ -190,6 +191,7 @@ def readme_text():
     if not end:
         raise Bad(f"README.md: the marks {marks[0]} and {marks[1]} are missing; put them where the tables shall stand")
     parts = [f"### {title}\n\n{readme(p)}" for p, title in SHOWN.items() if (ROOT / "results" / p).exists()]
+    parts.append(f"### What neither paper asks\n\n{unasked()}")
     return before + marks[0] + "\n" + "\n\n".join(parts) + "\n" + marks[1] + after
 
 
