@@ -145,7 +145,7 @@ def strength(df, names, at, setting):
             if values.empty:
                 continue
             ax.barh(y, values.mean(), height=0.62, color=drawn[name]["color"], alpha=0.85)
-            ax.annotate(f"{values.mean():.1f}", (1, y), xycoords=("axes fraction", "data"), ha="right", va="center",
+            ax.annotate(f"{values.mean():.1f}", (0.97, y), xycoords=("axes fraction", "data"), ha="right", va="center",
                         fontsize=8.5)
             dots(ax, values, y, size=2.5)
         end = end_of_retrain(df, setting, metric)

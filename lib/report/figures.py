@@ -5,16 +5,18 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.collections import LineCollection
 from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.transforms import ScaledTranslation
 
 from ..errors import Bad
 from ..words import AVG_GAP, GAP, RATIOS, REFERENCE, known, rank, titled
 from .papers import block_of, compare, paper_table, with_ratios
 from .rows import option
 from .style import GOAL, PAPER, UNDER, bare, beyond, grid, legend, looks, note, proxy, whole
-from .summary import cost_ratio, differences, end_of_retrain, reference
+from .summary import cost_ratio, differences, end_of_retrain, is_of_diverged, reference
 from .numbers import PREFIXED
 
 FEW = 5                                             # seeds that are drawn one by one
+FEW_ROUNDS = 8                                      # of which each is marked
 FEW_LINES = 12                                      # thin lines that a panel can hold
 SPAN = 20                                           # the least that a panel of percentages spans: noise looks like noise
 SEED = {"marker": "o", "ls": "", "color": "#111111"}
@@ -82,18 +84,22 @@ def settings_of(df):
     first = first.sort_values(["data", "even", "distribution", "setting"], kind="stable")
     used = [c for c in words if first[c].nunique() > 1] or words[:2]
     title = first[used].apply(lambda row: ", ".join(filter(None, row)), axis=1)
-    title = title.str.replace("dirichlet_", "Dirichlet ").str.replace(r"\biid\b", "IID", regex=True)
+    for pattern, word in IN_WORDS.items():
+        title = title.str.replace(pattern, word, regex=True)
     return list(zip(first["setting"], told_apart(list(first["setting"]), list(title))))
+
+
+IN_WORDS = {"dirichlet_": "Dirichlet ", r"\biid\b": "IID", r" @(\d+)": r" at \1 px", r" w(\d+)": r" of width \1"}
 
 
 def told_apart(settings, titles):
     """The titles; where several settings have one, each with those words of its name that the others' lack."""
     out = []
     for setting, title in zip(settings, titles):
-        others = [s for s, t in zip(settings, titles) if t == title and s != setting]
-        theirs = {word for s in others for word in s.split("_")}
-        said = {word for word in title.lower().replace(",", " ").replace("-", " ").split()}
-        own = [word for word in setting.split("_") if word not in said and (word not in theirs)]
+        others = [set(s.split("_")) for s, t in zip(settings, titles) if t == title and s != setting]
+        in_all = set.intersection(*others) if others else set()
+        said = set(title.lower().replace(",", " ").replace("-", " ").split())
+        own = [word for word in setting.split("_") if word not in said | in_all]
         words = " ".join(own) if others else ""
         out.append(f"{title}: {words}" if words else title)
     return out if len(set(out)) == len(out) else [s.replace("_", " ") for s in settings]
@@ -140,19 +146,20 @@ def curves(df, metrics=GAP, methods=None, zoom=None, x="round", unit="round"):
     seed is thin where there are few lines, else a band of one sd is around NoT's and Retrain's. zoom: so many points
     around that end; x: `comm_bytes` or `comp_flops` for the cost in place of rounds; unit: what a round is called."""
     metrics = [metrics] if isinstance(metrics, str) else list(metrics)
-    part = named(need(df, "curve", metrics, "curves"))
+    part = without_diverged(named(need(df, "curve", metrics, "curves")), df)
     part = part[part["method"].isin(methods_of(part, methods))]
     if x != "round":
         part = with_cost(part, df, x)
     settings, drawn, points = settings_of(part), looks_of(part), single_points(part)
     ends, spread = reference(df), spread_of(part)
+    apart = {name: 8 * i for i, name in enumerate(n for n in drawn if n in points)}
 
     fig, axes = grid(len(settings), len(metrics), height=2.8 if len(settings) < 4 else 2.0, sharex="row")
     for row, (setting, title) in zip(axes, settings):
         for ax, metric in zip(row, metrics):
             here = one(part, setting, metric)
             for name, lines in here.groupby("name"):
-                draw_curve(ax, lines, x, drawn[name], spread)
+                draw_curve(ax, lines, x, drawn[name], spread, apart.get(name, 0))
             end = goal_line(ax, ends, setting, metric)
             frame_of_curves(ax, metric, x)
             if zoom and np.isfinite(end):
@@ -173,7 +180,20 @@ def curves(df, metrics=GAP, methods=None, zoom=None, x="round", unit="round"):
     return fig
 
 
-SPREAD = {"seeds": "thick: mean, thin: each seed", "band": "lines: mean over seeds, band: one sd, of NoT and Retrain"}
+SPREAD = {"seeds": "thick: mean, thin: each seed",
+          "band": "lines: mean over seeds, bands (NoT, Retrain) and bars (points): smallest to largest seed"}
+
+
+def without_diverged(part, df):
+    """The rows of runs that stayed finite; a name whose other runs diverged says how many its mean is over."""
+    lost = is_of_diverged(part, df)
+    if not lost.any():
+        return part
+    seeds = part.groupby(["setting", "name"])["seed"].nunique()
+    left = part[~lost].groupby(["setting", "name"])["seed"].nunique().reindex(seeds.index, fill_value=0)
+    fewer = {name: f"{name}, {n} of {seeds[setting, name]} seeds" for (setting, name), n in left.items()
+             if 0 < n < seeds[setting, name]}
+    return part[~lost].assign(name=lambda d: d["name"].replace(fewer))
 
 
 def spread_of(part):
@@ -212,24 +232,26 @@ def single_points(part):
     return set(rounds[rounds < 2].index.get_level_values("name"))
 
 
-def draw_curve(ax, lines, x, look, spread):
-    """One name in one panel: its mean, and its spread over seeds; all thin lines are one artist."""
+def draw_curve(ax, lines, x, look, spread, dodge=0):
+    """One name in one panel: its mean, and its spread over seeds; all thin lines are one artist. dodge: how many points
+    (of letters) a single round is moved to the right, where several stand on each other."""
     by_round = lines.groupby(lines["round"].to_numpy())
     mean = by_round[x].mean(), by_round["value"].mean()
+    least, most = by_round["value"].min(), by_round["value"].max()
     several = lines["seed"].nunique() > 1
-    if spread == "seeds" and several:
+    if len(mean[0]) == 1:
+        moved = ax.transData + ScaledTranslation(dodge / 72, 0, ax.figure.dpi_scale_trans)
+        ax.plot(*mean, **look, transform=moved)
+        if several:
+            ax.errorbar(*mean, [mean[1] - least, most - mean[1]], color=look["color"], lw=1.2, capsize=2, transform=moved)
+        return
+    if several and spread == "seeds":
         values = lines[["seed", x, "value"]].sort_values("seed", kind="stable").to_numpy()
         seeds = np.split(values[:, 1:], np.flatnonzero(np.diff(values[:, 0])) + 1)
         ax.add_collection(LineCollection(seeds, lw=0.7, alpha=0.35, color=look["color"], zorder=3))
     elif several and lines["name"].iloc[0] in ("NoT", REFERENCE):
-        sd = by_round["value"].std()
-        ax.fill_between(mean[0], mean[1] - sd, mean[1] + sd, color=look["color"], alpha=0.15, lw=0)
-    if len(mean[0]) > 1:
-        ax.plot(*mean, **look | {"marker": None})
-        return
-    ax.plot(*mean, **look)
-    if several and spread == "band":
-        ax.errorbar(*mean, by_round["value"].std(), color=look["color"], lw=1.2, capsize=2)
+        ax.fill_between(mean[0], least, most, color=look["color"], alpha=0.15, lw=0)
+    ax.plot(*mean, **look | ({"ms": 3.5} if len(mean[0]) <= FEW_ROUNDS else {"marker": None}))
 
 
 def training_curves(df):
@@ -371,7 +393,7 @@ def draw_numbers(ax, here, metrics, names, paper):
             continue
         method, mean = own["method"].iloc[0], own["value"].mean()
         ax.barh(y, mean, height=0.62, color=drawn[method]["color"], alpha=1 if method == "NoT" else 0.75)
-        ax.annotate(f"{mean:.2f}", (1, y), xycoords=("axes fraction", "data"), ha="right", va="center", fontsize=8.5)
+        ax.annotate(f"{mean:.2f}", (0.98, y), xycoords=("axes fraction", "data"), ha="right", va="center", fontsize=8.5)
         dots(ax, own["value"], y)
         others = here[(here["metric"] != metrics[0]) & (here["name"] == name)]["value"]
         if others.notna().any():
@@ -428,7 +450,7 @@ def panel_unit(metric):
     """What the numbers of a panel of `versus_retrain` are."""
     if metric in GAP:
         return "points from\nRetrain"
-    return "points" if metric == AVG_GAP else "Retrain = 1"
+    return "points" if metric == AVG_GAP else "Retrain = 1; numbers: the bars"
 
 
 def gap_bars(df, table, dataset=None, model=None, stop="oracle"):
@@ -596,7 +618,8 @@ def over_gamma(df, metrics, stop="last", paper=None):
             if value is not None:
                 printed += 1
                 ax.plot(values.get("gamma_removal", 100), value, zorder=7, clip_on=False, **PAPER)
-    keys = [proxy("paper, TIS-Reset at its γ", **PAPER)] if printed else []
+    words = "paper, TIS-Reset (it prints no γ)" if paper else "paper, TIS-Reset at its γ"
+    keys = [proxy(words, **PAPER)] if printed else []
     if "reset_params" in metrics:
         keys.append(proxy("the share γ of all parameters", color="#777777", ls=":"))
     add_to_legend(fig, keys)
