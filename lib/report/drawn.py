@@ -10,7 +10,7 @@ import json
 import matplotlib.pyplot as plt
 
 from ..checksums import beside, read
-from ..files import folder, locked, sha256, write
+from ..files import folder, sha256, write
 from ..runs.code import code_hash
 from ..words import CHANGES, METHODS
 from .gallery import GALLERY
@@ -43,6 +43,7 @@ def as_png(fig):
 def as_pdf(fig):
     """A figure as the bytes of a PDF, its letters as letters, without a date."""
     raw = io.BytesIO()
+    fig.set_layout_engine("none")       # the PNG has laid it out, which takes longer than to draw it
     with plt.rc_context({"pdf.fonttype": 42}):
         fig.savefig(raw, format="pdf", bbox_inches="tight", metadata={"CreationDate": None, "Creator": None,
                                                                      "Producer": None})
@@ -67,8 +68,7 @@ def enter(where, name, rows=()):
     made = {kind: sha256(where / f"{name}.{kind}") for kind in KINDS} | {"code": code_of(name)}
     if rows:
         made["rows"] = {file.name: sha256(file) for file in rows}
-    with locked(path.with_name(f".{path.name}.lock")):
-        write(path, json.dumps({**records(path), name: made}, indent=1, sort_keys=True) + "\n")
+    write(path, json.dumps({**records(path), name: made}, indent=1, sort_keys=True) + "\n")
 
 
 def record_of(where, name):

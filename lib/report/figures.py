@@ -1,4 +1,6 @@
 """Figures, each a function of the long table of results and nothing else."""
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -16,7 +18,7 @@ from .summary import cost_ratio, differences, end_of_retrain, is_of_diverged, re
 from .numbers import PREFIXED
 
 FEW = 5                                             # seeds that are drawn one by one
-FEW_ROUNDS = 8                                      # of which each is marked
+FEW_ROUNDS = 7                                      # of which each is marked
 FEW_LINES = 12                                      # thin lines that a panel can hold
 SPAN = 20                                           # the least that a panel of percentages spans: noise looks like noise
 SEED = {"marker": "o", "ls": "", "color": "#111111"}
@@ -461,7 +463,7 @@ def gap_bars(df, table, dataset=None, model=None, stop="oracle"):
     fig, axes = grid(1, len(settings), width=4.2, height=3.4)
     for ax, (setting, title) in zip(axes[0], settings):
         both = compare(df[df["setting"] == setting], table, dataset, model, stop=stop)
-        block = both.attrs["caption"].split(". ")[0].replace("Paper: ", "paper, ")
+        block = both.attrs["caption"].split(". ")[0].replace(f"Paper: {table}, ", "paper: ")
         both = both[(both["metric"] == AVG_GAP) & (both["method"] != REFERENCE)]
         both = both.assign(length=both["ours"].fillna(both["paper"])).sort_values("length", kind="stable")
         drawn = looks(list(dict.fromkeys(both["method"])))
@@ -502,18 +504,19 @@ def tradeoff(df, x="nfs_target", y="nta", key="gamma", stop="last", label=NUMBER
         here, there = part[part["setting"] == setting], fixed[fixed["setting"] == setting]
         frame_of_tradeoff(ax, here, x, y)
         draw_retrain(ax)
+        taken = [ax.transAxes.inverted().transform(ax.transData.transform((1, 1)))]
         for i, method in enumerate(methods):
             wide = here[here["method"] == method].pivot_table(index=["seed", "key"], columns="metric", values="value")
             if x in wide and y in wide:
                 draw_path(ax, wide[x], wide[y], drawn[method], label)
-                number_path(ax, wide[x], wide[y], label, drawn[method]["color"], above=i % 2 == 0)
+                number_path(ax, wide[x], wide[y], label, drawn[method]["color"], i % 2 == 0, taken)
         for method in methods_of(there):
             ax.plot(*there[there["method"] == method].groupby("metric")["value"].mean().reindex([x, y]),
                     **drawn[method] | {"ms": 9, "ls": "", "zorder": 6})
         mean = here.pivot_table(index=["method", "key"], columns="metric", values="value")
         beyond(ax, mean[x], mean[y])
         printed = draw_papers_choice(ax, df[df["setting"] == setting]) or printed
-        ax.set_title(title, fontsize=9.5)
+        ax.set_title(textwrap.fill(title, 36), fontsize=9.5)
         ax.set_xlabel(f"forgetting ({known(x).words}): Retrain = 1")
     for row in axes:
         row[0].set_ylabel(f"usefulness ({known(y).words}): Retrain = 1")
@@ -565,15 +568,21 @@ def draw_path(ax, x, y, look, keys):
                 **{"color": look["color"], "marker": look["marker"], "ms": 6.5, "zorder": 5})
 
 
-def number_path(ax, x, y, keys, color, above):
-    """Some values of the key beside their points, above or below the line."""
+def number_path(ax, x, y, keys, color, above, taken):
+    """Some values of the key beside their points, above or below the line; none where another stands already. taken:
+    places of labels in shares of the panel, to which these are added."""
     mean_x, mean_y = x.groupby("key").mean(), y.groupby("key").mean()
-    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
     for key in keys:
-        if key in mean_x.index and left < mean_x[key] < right and bottom < mean_y[key] < top:
-            offset, side = ((5, 6), "left") if above else ((-5, -12), "right")
-            ax.annotate(f"{key:g}", (mean_x[key], mean_y[key]), offset, textcoords="offset points", fontsize=8,
-                        color=color, ha=side, zorder=7, bbox=UNDER)
+        if key not in mean_x.index:
+            continue
+        at = mean_x[key], mean_y[key]
+        side = 1 if above else -1
+        place = ax.transAxes.inverted().transform(ax.transData.transform(at)) + np.array([0.05, 0.05]) * side
+        free = all(np.abs(place - other).max() > 0.07 for other in taken)
+        if free and (place > 0).all() and (place < 1).all():
+            taken.append(place)
+            ax.annotate(f"{key:g}", at, (6 * side, 9 * side), textcoords="offset points", fontsize=8, color=color,
+                        ha="left" if above else "right", va="center", zorder=7, bbox=UNDER)
 
 
 def draw_papers_choice(ax, df):
@@ -599,8 +608,9 @@ def papers_tis(dataset, distribution):
 
 
 def over_gamma(df, metrics, stop="last", paper=None):
-    """Metrics over gamma, a row of panels a metric and a column a setting, with the paper's TIS-Reset: diamonds at its
-    gamma and its share of parameters (Table 3), or, of its Table 4, at the right edge, as it prints no gamma."""
+    """Metrics over gamma that are there, a row of panels a metric and a column a setting, with the paper's TIS-Reset:
+    diamonds at its gamma and its share of parameters (Table 3), or, of its Table 4, at the right edge, as it prints no gamma."""
+    metrics = [m for m in metrics if (option(df[(df["metric"] == m) & (df["stop"] == stop)], "gamma").notna()).any()]
     fig = lines(df, "gamma", metrics, stop=stop, xlabel="γ, percent of the score that is reset")
     settings = settings_of(with_x_and_hue(named(need(df, stop, metrics, "lines")), "gamma", "method"))
     by_row = np.array(fig.axes[:len(metrics) * len(settings)]).reshape(len(metrics), len(settings))

@@ -265,6 +265,10 @@ GALLERY = {
 }
 
 
+OF_CURVES = {"02_curves", "02_budgets", "03_curves", "03_budgets", "04_layers", "04_several_layers", "04_changes",
+             "04_strength", "04_gradients_and_distances", "06_curves", "09_curves", "10_through_rounds", "10_budgets"}
+
+
 def draw(name, df, settings=None):
     """The figure of this name (`04_layers`) from the notebook's rows; None where the rows have nothing to show in it.
 
