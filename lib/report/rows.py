@@ -50,6 +50,13 @@ def option(df, key):
     return numbers if numbers.notna().sum() == found.notna().sum() else found
 
 
+def origin(df):
+    """`{"profile", "notebook"}` of the rows that a table is made of; empty where it does not say."""
+    if {"profile", "notebook"} <= set(df.columns) and len(df[["profile", "notebook"]].drop_duplicates()) == 1:
+        return {column: df[column].iloc[0] for column in ("profile", "notebook")}
+    return df.attrs.get("origin", {})
+
+
 def has_option(part, key):
     """Whether some variant names that option."""
     return part["variant"].str.contains(rf"(?:^|;){key}=").any()

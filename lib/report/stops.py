@@ -6,7 +6,9 @@
 `recovered`  the first round at which validation accuracy is back at the original model's, minus a point: what a server
              can see. Runs that never get there have no row.
 `oracle`     the round with the smallest average gap to Retrain. Nobody who has no Retrain can choose it.
-`best_test`  the round with the highest test accuracy, of Retrain as well (NoT, section 14.2). Looks at test data.
+`best_test`  the round with the highest test accuracy, of Retrain as well. Looks at test data. NoT, section 14.2, keeps the
+             original model and Retrain so, and trains the others with "the same values" for at most 50 epochs; methods
+             start from the original's last round here.
 """
 from functools import partial
 from typing import NamedTuple
