@@ -24,7 +24,8 @@ from lib.files import ROOT, runs_root, write
 from lib.profiles import load, seeds_of, select
 
 from . import figures
-from .index import index, state
+from .facts import state
+from .index import index
 from .jobs import cells, notebook
 
 TOLD = ("quick", "flower")      # profiles whose outputs are those of the committed notebooks
@@ -189,6 +190,7 @@ def _merge_claims(results):
 
 def readme_text():
     """README.md with the tables of the committed results between its two marks."""
+    from lib.report.reproduced import unasked
     from lib.report.tables import readme
     text, marks = (ROOT / "README.md").read_text(encoding="utf-8"), ("<!-- results -->", "<!-- /results -->")
     before, _, rest = text.partition(marks[0])
@@ -196,6 +198,7 @@ def readme_text():
     if not end:
         raise Bad(f"README.md: the marks {marks[0]} and {marks[1]} are missing; put them where the tables shall stand")
     parts = [f"### {title}\n\n{readme(p)}" for p, title in SHOWN.items() if (ROOT / "results" / p).exists()]
+    parts.append(f"### What neither paper asks\n\n{unasked()}")
     return before + marks[0] + "\n" + "\n\n".join(parts) + "\n" + marks[1] + after
 
 
@@ -248,8 +251,9 @@ def main(argv=None):
         numbers = [n for n, s in wanted.items() if s == word]
         if numbers:
             print(f"{word}: {', '.join(numbers)}", file=sys.stderr)
-    print(f"{sum(s == 'done' for s in wanted.values())} of {len(wanted)} notebooks done; "
-          f"see {runs_root() / profile['profile'] / 'index.html'}", file=sys.stderr)
+    where = runs_root() / profile["profile"]
+    print(f"{sum(s == 'done' for s in wanted.values())} of {len(wanted)} notebooks done; see {where / 'index.html'} "
+          f"(rows in results/, figures in figures/ beside it)", file=sys.stderr)
     return 0
 
 
