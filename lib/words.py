@@ -141,6 +141,11 @@ METRICS = {row.name: row for row in (
     Metric("epsilon", "epsilon", "nats", "gap"),
     Metric("forgetting_score", "forgetting score", "ratio", "ratio"),
     Metric("margin", "margin", "nats", "ratio"),
+    # after unlearning
+    Metric("others_acc", "accuracy on the other forgotten images", "percent", "accuracy"),
+    Metric("gone_acc", "accuracy on all that have left", "percent", "accuracy"),
+    Metric("leaver_auc", "other clients below the leaver", "ratio", "ratio"),
+    Metric("leaver_first", "leaver found", "percent", "attack"),
     # of training, and along recovery
     Metric("train_acc", "train accuracy", "percent", "accuracy"),
     Metric("train_loss", "train loss", "nats", "loss"),

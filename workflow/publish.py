@@ -23,7 +23,8 @@ from lib.errors import Bad
 from lib.files import ROOT, runs_root, write
 from lib.profiles import load, seeds_of, select
 
-from .index import index, state
+from .facts import state
+from .index import index
 from .jobs import cells, notebook
 from .readme import choosing_text, readme_text, tables_text
 
@@ -227,8 +228,9 @@ def main(argv=None):
         numbers = [n for n, s in wanted.items() if s == word]
         if numbers:
             print(f"{word}: {', '.join(numbers)}", file=sys.stderr)
-    print(f"{sum(s == 'done' for s in wanted.values())} of {len(wanted)} notebooks done; "
-          f"see {runs_root() / profile['profile'] / 'index.html'}", file=sys.stderr)
+    where = runs_root() / profile["profile"]
+    print(f"{sum(s == 'done' for s in wanted.values())} of {len(wanted)} notebooks done; see {where / 'index.html'} "
+          f"(rows in results/, figures in figures/ beside it)", file=sys.stderr)
     return 0
 
 
