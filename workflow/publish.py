@@ -1,6 +1,6 @@
 """After a run: the index page of a profile, and the copy of its results into the repository.
 
-python -m workflow.publish index|copy --profile P [--only 02,05]
+python -m workflow.publish index|copy|figures --profile P [--only 02,05]
 python -m workflow.publish readme|results
 """
 import argparse
@@ -23,6 +23,7 @@ from lib.errors import Bad
 from lib.files import ROOT, runs_root, write
 from lib.profiles import load, seeds_of, select
 
+from . import figures
 from .facts import state
 from .index import index
 from .jobs import cells, notebook
@@ -108,7 +109,9 @@ def _parts(number, settings):
 
 def copy(profile, only=None):
     """Copy results, figures and claims of the chosen settings, with TOLD the notebooks' outputs too; nothing if one is
-    missing, or if committed results of another setting would be lost. Returns the files written."""
+    missing, or if committed results of another setting would be lost. Returns the files written.
+
+    Figures of rows are then drawn again, of the rows as they were copied."""
     name, chosen = profile["profile"], select(profile, only)
     numbers = [n for n in chosen if notebook(n)]
     for number in numbers:
@@ -117,10 +120,14 @@ def copy(profile, only=None):
     written = []
     for number in numbers:
         written += _replace(ROOT / "results" / name, f"{number}.*", runs_root() / name / "results")
-        written += _replace(ROOT / "figures" / name, f"{number}_*.png", runs_root() / name / "figures")
+        for pattern in (f"{number}_*.png", f"{number}_*.pdf", f"{number}.json"):
+            written += _replace(ROOT / "figures" / name, pattern, runs_root() / name / "figures")
     written += _merge_claims(ROOT / "results" / name)
     for source, text in pages.items():
         written.append(write(source, text))
+    for number in numbers:
+        if (ROOT / "figures" / name / f"{number}.json").exists():
+            figures.redraw(profile, number, of=("rows",))
     return written
 
 
@@ -204,7 +211,7 @@ def _dumps(nb):
 
 def main(argv=None):
     p = argparse.ArgumentParser(prog="python -m workflow.publish", description=__doc__.splitlines()[0])
-    p.add_argument("what", choices=("index", "copy", "readme", "results"))
+    p.add_argument("what", choices=("index", "copy", "figures", "readme", "results"))
     p.add_argument("--profile", help="default: quick")
     p.add_argument("--only", help="as 02 or 02.cifar10_cnn,05")
     a = p.parse_args(argv)
@@ -216,6 +223,9 @@ def main(argv=None):
                 write(ROOT / file, text())
             return 0
         profile = load(a.profile or "quick")
+        if a.what == "figures":
+            figures.tell(*figures.redraw(profile, a.only))
+            return 0
         if a.what == "copy":
             print(f"published {len(copy(profile, a.only))} files of profile {profile['profile']}", file=sys.stderr)
             return 0
