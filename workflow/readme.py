@@ -8,9 +8,8 @@ import re
 from lib.errors import Bad
 from lib.files import ROOT
 from lib.profiles import load, seeds_of
-from lib.settings import complete
 
-from .page import title
+from .facts import NUMBERED, title
 
 TABLES = {"paper": "At the paper's own scale", "reduced": "In the reduced profile"}
 TABLES_INTRO = """# The committed tables
@@ -54,7 +53,7 @@ def titles():
     found = {}
     for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")):
         heading = title(json.loads(path.read_text(encoding="utf-8")))
-        found[path.name[:2]] = heading.split(" · ", 1)[-1], path.name
+        found[path.name[:2]] = NUMBERED.sub("", heading), path.name
     return found
 
 
@@ -76,64 +75,35 @@ def choosing_text():
 def profiles_text():
     """What each profile is for, and what it takes: core-hours and disk."""
     from lib.report.reproduced import grid_of
-    rate = flops_a_second()
-    lines = [profile_line(name, rate) for name in PROFILES]
-    said = (f"Estimates. Hours: FLOPs at the {rate / GIGA:.0f} GFLOP a second of notebook 02's rows; of `quick` the committed "
-            "times. Disk: stored models and updates.")
-    return grid_of(["profile", "data", "for", "core-hours", "disk"], lines) + "\n\n" + said
+
+    from .plan import CORE
+    said = (f"Hours: the committed times; of what has none, its FLOPs at {CORE / GIGA:.0f} GFLOP a second. Disk: stored models "
+            "and updates.")
+    return grid_of(["profile", "data", "for", "core-hours", "disk"], [profile_line(name) for name in PROFILES]) + "\n\n" + said
 
 
-def profile_line(name, rate):
-    """One profile: the hours of its FLOPs at a rate, and its disk."""
-    from .cost import estimate_flops
+def profile_line(name):
+    """One profile, its hours and its disk over all notebooks and seeds; quick was committed whole."""
+    from lib.report.front import spent
+
+    from .plan import disk_gb
     profile = load(name)
-    flops = disk = 0.0
+    seconds = disk = 0.0
     for number, settings in profile["notebooks"].items():
         seeds = len(seeds_of(profile, number))
-        flops += seeds * sum(estimate_flops(s) for s in settings.values() if s.get("methods"))
-        disk += seeds * sum(disk_bytes(s) for s in settings.values())
-    hours = committed_hours(profile) if name == "quick" else flops / rate / 3600
-    return [f"`{name}`", *PROFILES[name], rounded(hours), f"{rounded(disk / GIGA)} GB"]
+        took = (spent(name, number) or 0.0) if name == "quick" else sum(seconds_of(name, number, settings))
+        seconds += seeds * took
+        disk += seeds * sum(disk_gb(s) for s in settings.values())
+    return [f"`{name}`", *PROFILES[name], rounded(seconds / 3600), f"{rounded(disk)} GB"]
 
 
-def committed_hours(profile):
-    """The hours of training and unlearning that a profile's committed rows took, where they say."""
-    from lib.report.front import spent
-    return sum(spent(profile["profile"], number) or 0.0 for number in profile["notebooks"]) / 3600
-
-
-def flops_a_second():
-    """At how many FLOPs a second the committed rows of notebook 02 in the profile reduced were made."""
-    from lib.report.reproduced import committed
-    from lib.report.stops import RUN
-    rows, times = committed("reduced", "02"), committed("reduced", "02", timing=True)
-    flops = rows[(rows["metric"] == "comp_flops") & (rows["stop"] == "last")].set_index(RUN)["value"]
-    seconds = times[(times["metric"] == "seconds") & (times["stop"] == "last")].set_index(RUN)["value"]
-    both = flops[flops > 0].index.intersection(seconds.index)
-    return flops[both].sum() / seconds[both].sum()
-
-
-def disk_bytes(settings):
-    """Bytes that the store keeps of a setting at one seed, estimated: every update where there is a history, and the
-    model of training and of each method."""
-    s = complete(settings)
-    state = numbers_of(s) * (8 if s["dtype"] == "float64" else 4)
-    updates = s["rounds"] * s["clients"] if s["history"] == "all" else 0
-    models = 2 + len(s["methods"]) + len(s["ablations"])
-    return state * (updates + models)
-
-
-def numbers_of(s):
-    """How many numbers a state of a setting's net has; own data counts as CIFAR-10."""
-    import torch
-
-    from lib.fl import models
-
-    from .cost import SHAPES
-    channels, size, classes = SHAPES.get(s["dataset"], SHAPES["cifar10"])
-    with torch.device("meta"):
-        net = models.build(s, s["channels"] or channels, classes, s["input_size"] or s["size"] or size)
-    return sum(value.numel() for value in net.state_dict().values())
+def seconds_of(name, number, settings):
+    """The seconds of each setting at one seed, committed or counted."""
+    from .cost import estimate_flops
+    from .plan import CORE, committed
+    known = committed(name, number, settings)
+    for setting, s in settings.items():
+        yield known[setting] if known.get(setting) else estimate_flops(s) / CORE if s.get("methods") else 0.0
 
 
 def rounded(value):

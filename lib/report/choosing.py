@@ -1,9 +1,9 @@
 """Which method for which request: what each needs, how near it comes at equal cost, and whether it can still be told."""
 from ..methods import needs
-from ..words import AVG_GAP, REFERENCE
+from ..words import REFERENCE
 from .by_example import audited
 from .claims import NOT_YET
-from .front import SAID, compared, in_order, with_budgets
+from .front import SAID, compared, gaps_of, in_order, with_budgets
 from .numbers import number
 from .reproduced import SCALES, committed, grid_of
 from .statistics import AGAIN, BETTER
@@ -35,9 +35,10 @@ def needs_of(name):
     return needs(method, **options)
 
 
-def gaps_at(df, stop):
-    """The mean gap of each rival at a stop, a Series by name, the nearest first; who diverged in a seed is no rival."""
-    table = by_seed(df, AVG_GAP, stop)
+def nearest_first(gaps):
+    """The mean gap of each rival at half of the budget, a Series by name, the nearest first; who diverged in a seed is
+    no rival."""
+    table = gaps.at["half"]
     table = table[[name for name in table if name.partition(" ")[0] not in REFERENCES]]
     return table.mean(skipna=False).dropna().sort_values(kind="stable")
 
@@ -54,18 +55,18 @@ def request_line(request):
     profile, df = rows_of(request)
     if df is None:
         return [request, NOT_YET, "–", "–", "–", "–"]
-    gaps = gaps_at(df, "half")
-    free = [name for name in gaps.index if not needs_of(name)]
-    best = gaps.index[0]
-    retrain = by_seed(df, AVG_GAP, "half")[AGAIN].mean()
+    gaps = gaps_of(df)
+    names = nearest_first(gaps).index
+    free = [name for name in names if not needs_of(name)]
+    retrain = gaps.at["half"][AGAIN].mean()
     where = f"{profile}, n = {df['seed'].nunique()}"
-    return [request, f"{retrain:.1f}", gap_cell(df, gaps, free[0]), gap_cell(df, gaps, best), words_of(best), where]
+    return [request, f"{retrain:.1f}", gap_cell(gaps, free[0]), gap_cell(gaps, names[0]), words_of(names[0]), where]
 
 
-def gap_cell(df, gaps, name):
+def gap_cell(gaps, name):
     """`**NoT 2.9**`; bold where it is nearer than the Retrain stopped there."""
-    text = f"{name} {gaps[name]:.1f}"
-    return f"**{text}**" if compared(df, name, AGAIN, "half")[1] == YES else text
+    text = f"{name} {gaps.at['half'][name].mean():.1f}"
+    return f"**{text}**" if compared(gaps, name, AGAIN, "half")[1] == YES else text
 
 
 def words_of(name):
@@ -103,12 +104,13 @@ def page():
 def table(df, told):
     """One request: a line a method."""
     head = ["method", "needs", "stored", *(f"gap, {stop}" for stop in SHARES), "back after"]
-    order = [*gaps_at(df, "half").index, AGAIN]
+    gaps = gaps_of(df)
+    order = [*nearest_first(gaps).index, AGAIN]
     shares = by_seed(df, "comm_ratio", "recovered").mean()
     attacks = audit_at_half() if told else {}
     lines = []
     for name in order:
-        line = [label(name), words_of(name), stored(df, name), *(gap_and_spread(df, name, stop) for stop in SHARES),
+        line = [label(name), words_of(name), stored(df, name), *(gap_and_spread(gaps, name, stop) for stop in SHARES),
                 number(shares.get(name, float("nan")))]
         lines.append([*line, number(attacks.get(kind_of(name), float("nan")))] if told else line)
     return grid_of([*head, "told by"] if told else head, lines)
@@ -126,13 +128,13 @@ def stored(df, name):
     return number(here["value"].max(), unit="bytes") if here["value"].max() > 0 else "–"
 
 
-def gap_and_spread(df, name, stop):
+def gap_and_spread(gaps, name, stop):
     """`**2.91 ± 1.20**`, bold where it is nearer than the Retrain stopped there."""
-    values = by_seed(df, AVG_GAP, stop).get(name)
+    values = gaps.at[stop].get(name)
     if values is None:
         return "–"
     text = number(values.mean(), values.std())
-    nearer = name != AGAIN and compared(df, name, AGAIN, stop)[1] == YES
+    nearer = name != AGAIN and compared(gaps, name, AGAIN, stop)[1] == YES
     return f"**{text}**" if nearer else text
 
 

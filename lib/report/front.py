@@ -3,6 +3,9 @@
 A question is put to the best scale that is committed; of several settings the profile's first is told in full, of the
 others the verdict alone.
 """
+import json
+from typing import NamedTuple
+
 import pandas as pd
 
 from ..files import ROOT
@@ -119,38 +122,50 @@ def forgets_in_short(df):
     return f"{told(known)}, {word_of(known, noise)}"
 
 
-def compared(df, name, other, stop):
-    """The gap of one run minus another's at a stop, and the verdict as yes or no."""
+class Gaps(NamedTuple):
+    """The average gaps of one setting, `[seeds] x runs` for each share of the budget, and the noise floor."""
+    at: dict
+    floor: float
+
+
+def gaps_of(df):
+    """The `Gaps` of one setting's rows."""
     floor = noise_floor(df, "last").get(df["setting"].iloc[0], 0.0)
-    table = by_seed(df, AVG_GAP, stop)
-    found = paired(table[name], table[other])
-    return found, SAID[verdict(found, floor)]
+    return Gaps({stop: by_seed(df, AVG_GAP, stop) for stop in SHARES}, floor)
+
+
+def compared(gaps, name, other, stop):
+    """The gap of one run minus another's at a share of the budget, and the verdict as yes or no."""
+    found = paired(gaps.at[stop][name], gaps.at[stop][other])
+    return found, SAID[verdict(found, gaps.floor)]
 
 
 def against_retraining(df):
     """NoT against a Retrain stopped at the same budget."""
-    parts = []
+    parts, gaps = [], gaps_of(df)
     for stop in SHARES:
-        found, word = compared(df, "NoT", AGAIN, stop)
+        found, word = compared(gaps, "NoT", AGAIN, stop)
         parts.append(f"{SHARE_WORDS[stop]}: {word}, {told(found)}")
     return "; ".join(parts)
 
 
 def against_retraining_in_short(df):
-    return ", ".join(compared(df, "NoT", AGAIN, stop)[1] for stop in SHARES)
+    gaps = gaps_of(df)
+    return ", ".join(compared(gaps, "NoT", AGAIN, stop)[1] for stop in SHARES)
 
 
 def against(method):
     """What NoT's gap is, at half of Retrain's budget, minus that of each variant of a method."""
     def say(df):
-        parts = []
+        parts, gaps = [], gaps_of(df)
         for name in variants_of(df, method):
-            found, word = compared(df, "NoT", name, "half")
+            found, word = compared(gaps, "NoT", name, "half")
             parts.append(f"{named(name)}: {word}, {told(found)}")
         return f"At half of the budget, {'; '.join(parts)}" if parts else NOT_YET
 
     def short(df):
-        return ", ".join(compared(df, "NoT", name, "half")[1] for name in variants_of(df, method)) or NOT_YET
+        gaps = gaps_of(df)
+        return ", ".join(compared(gaps, "NoT", name, "half")[1] for name in variants_of(df, method)) or NOT_YET
     return say, short
 
 
@@ -351,8 +366,8 @@ def sure_text():
     """Seeds, search and statements, each from committed files."""
     lines = []
     for profile in ("paper", "reduced"):
-        seeds = [committed(profile, path.stem)["seed"].nunique()
-                 for path in sorted((ROOT / "results" / profile).glob("[0-9][0-9].csv"))]
+        about = (ROOT / "results" / profile).glob("[0-9][0-9].meta.json")
+        seeds = [json.loads(path.read_text(encoding="utf-8"))["n"] for path in about]
         tested = tested_in(profile, None)
         if seeds and len(tested):
             many = f"{min(seeds)}" if min(seeds) == max(seeds) else f"{min(seeds)} to {max(seeds)}"
