@@ -53,6 +53,7 @@ def fedlab(task, data, sgd):
 
 def pfl(task, data, sgd):
     """pfl's simulation in one process."""
+    logging.disable(logging.INFO)       # its import speaks
     from pfl.aggregate.simulate import SimulatedBackend
     from pfl.algorithm.base import NNAlgorithmParams
     from pfl.algorithm.federated_averaging import FederatedAveraging
@@ -63,7 +64,6 @@ def pfl(task, data, sgd):
     from pfl.metrics import Weighted
     from pfl.model.pytorch import PyTorchModel
 
-    logging.disable(logging.INFO)
     net = task.build().train()
     inner = net.forward
 
