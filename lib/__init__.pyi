@@ -133,6 +133,7 @@ from .report.claims import (
 )
 from .report.claims.tis_reset import leads as leads
 from .report.conclusions import conclude as conclude
+from .report.drawn import save_figure as save_figure
 from .report.export import export as export
 from .report.figures import (
     curves as curves,
@@ -142,6 +143,7 @@ from .report.figures import (
     training_curves as training_curves,
     versus_retrain as versus_retrain,
 )
+from .report.gallery import draw as draw
 from .report.numbers import number as number
 from .report.papers import compare as compare, paper_table as paper_table
 from .report.pictures import clients_at_a_glance as clients_at_a_glance, images as images
@@ -158,7 +160,7 @@ from .report.rows import (
     save_results as save_results,
 )
 from .report.statistics import converged as converged, pairs as pairs, tiers as tiers
-from .report.style import color as color, save_figure as save_figure, style as style
+from .report.style import color as color, style as style
 from .report.summary import (
     by_seed as by_seed,
     cost_ratio as cost_ratio,

@@ -93,7 +93,18 @@ def rounds_after(settings):
     s = complete(settings)
     methods = [s["unlearn_rounds"] for name in methods_of(settings) if find(name.split("/")[0]).recovery]
     ablations = [s["ablation_rounds"] for name in s["ablations"] if find(name.split("/")[0]).recovery]
-    return methods + ablations
+    return methods + ablations + rounds_after_unlearning(settings)
+
+
+def rounds_after_unlearning(settings):
+    """The rounds of notebook 13: those in which the others train on, and of each further request."""
+    if "after_rounds" not in settings:
+        return []
+    s = complete(settings)
+    further = [s["after_rounds"]] * len(s["methods"])
+    anew = [s["unlearn_rounds"]] * max(0, len(s["leavers"]) - 1)        # the first is among the methods
+    requests = [s["request_rounds"]] * len(s["leavers"]) * len(s["in_turn"])
+    return further + requests + anew * sum(name.startswith("Retrain") for name in s["methods"])
 
 
 def train_images(s):

@@ -5,7 +5,7 @@ import numpy as np
 from ..words import AVG_GAP, metric
 from .claims import NOT_YET
 from .numbers import number
-from .statistics import AGAIN, ALIKE, noise_floor, paired, verdict
+from .statistics import AGAIN, ALIKE, noise_floor, not_converged, paired, verdict
 from .stops import SHARES
 from .summary import by_seed, each_run
 
@@ -88,11 +88,18 @@ def over(df, ask, method):
     for setting, here in df.groupby("setting", sort=True):
         if has_budgets(here):
             said += [f"`{setting}`, {name}: {ask(here, name)}." for name in variants_of(here, method)]
+            said += doubts(here)
         else:
             missing.append(f"`{setting}`")
     if missing:
         said.append(f"{NOT_YET} for {', '.join(missing)}: the committed rows have no budgets beside a second Retrain.")
     return said
+
+
+def doubts(here):
+    """That the answers of a setting are about models on their way, where training has not converged."""
+    words = not_converged(here)
+    return [f"{words}: what is said of this setting is no conclusion."] if words else []
 
 
 def has_budgets(df):

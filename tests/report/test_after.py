@@ -5,8 +5,10 @@ import pandas as pd
 import pytest
 
 import lib
-from lib.report import after
+from lib.files import ROOT
+from lib.report import after, reproduced
 from lib.report.beside import beyond, found_after, images_of, off_retrain, part_of, rounds_to_know
+from lib.report.unasked import QUESTIONS, afterwards, answered, by_example
 
 NAMES = {"Original": ("Original", {}), "Retrain": ("Retrain", {}), "again": ("Retrain", {"name": "again"}),
          "FT": ("FT", {}), "FT fast": ("FT", {"lr": 0.4}), "NoT": ("NoT", {})}
@@ -173,3 +175,33 @@ def test_in_turn_compares_with_each_requests_retrain(df):
     assert line(fig.axes[0], drawn[after.EARLY]) == [[1, 3], [2, 3]]
     looks = [(look["color"], look["dashes"], look["marker"]) for look in drawn.values()]
     assert len(set(looks)) == len(looks)
+
+
+# ---------------------------------------------------------------- three lines for the page
+
+def test_the_lines_are_of_the_rows(df):
+    first, second, third = answered(afterwards, df)
+    assert first.startswith("`a`: accuracy on the forgotten images minus Retrain's, in points: NoT +5.0 [+5.0, +5.0] as it ends")
+    assert "a second Retrain +2.0 [+2.0, +2.0] as it ends" in first and "+0.0 [+0.0, +0.0] negated again" in first
+    assert "100 % of the seeds with Retrain and 100 % with NoT, right after NoT's own step in 0 %" in second
+    assert "of 2 clients" in third and "NoT's average gap is 1.0 ± 0.0 at the first and 2.0 ± 0.0 at the last" in third
+    assert "stopped as early 3.0 ± 0.0 and 3.0 ± 0.0" in third
+
+
+def test_what_is_missing_is_said(df):
+    assert answered(afterwards, df[df["method"] != "NoT"]) == ["`a`: the rows lack 'NoT'."]
+
+
+def test_the_audits_lines_are_of_the_committed_rows():
+    df = reproduced.committed("quick", "12")
+    first, second, third = answered(by_example, df)
+    table, half = (lib.audited(df, "attack_acc", stop=stop).mean() for stop in ("full", "half"))
+    assert f"{table['NoT']:.1f} % [" in first and f"{table['Retrain name=again']:.1f} % [" in first
+    assert f"NoT stands at {half['NoT']:.1f} %" in second
+    assert f"by test images in {lib.audited(df, 'attack_acc', 'test').mean()['NoT']:.1f} %" in third
+
+
+def test_the_page_shows_the_questions():
+    page = reproduced.unasked()
+    for question in QUESTIONS:
+        assert question.asks in page and list((ROOT / "notebooks").glob(f"{question.notebook}_*.ipynb"))

@@ -60,7 +60,11 @@ DIGITS = {"dataset": "digits", "model": "small_cnn", "width": 2, "n_train": 100,
     ({"methods": {"Original": {}, "FT": {}, "Retrain": {}}}, 8 / 5),
     ({"local_epochs": 3}, 3), ({"n_train": 200}, 2), ({"participation": 1}, 1 / 4), ({"participation": 0.5}, 1 / 2),
     ({"forget": "share", "forget_share": 0.5}, 4 / 5),
-    ({"ablations": {"NoT/head": {}}, "ablation_rounds": 4}, 8 / 5)])
+    ({"ablations": {"NoT/head": {}}, "ablation_rounds": 4}, 8 / 5),
+    # after unlearning: 4 further rounds of both methods, and 2 for each of two requests to FT
+    ({"after_rounds": 4}, 11 / 5),
+    ({"after_rounds": 4, "leavers": [0, 1], "in_turn": ["FT"], "request_rounds": 2}, 14 / 5),
+    ({"after_rounds": 4, "leavers": [0, 1], "methods": {"Retrain": {}}}, 11 / 5)])
 def test_estimated_flops_follow_the_setting(changes, factor):
     assert estimate_flops(DIGITS | changes) == pytest.approx(factor * estimate_flops(DIGITS))
 

@@ -1,7 +1,7 @@
 """Claims of notebook 03: other requests (NoT, Tables 4 to 6), and a client that joined late."""
 from ..summary import by_seed, gap_over
 from .client_unlearning import FLOOR
-from .verdicts import Untestable, claim
+from .verdicts import Untestable, claim, claim_texts
 
 WITH_CLASS = ("retain_acc", "forget_acc", "test_acc_all", "mia")      # the forgotten class stays in the test set
 
@@ -13,67 +13,32 @@ def smallest(gap):
     return f"gap {gap['NoT'].mean():.1f}, best of the others {best.mean():.1f}", gap["NoT"] < best
 
 
-@claim("N13", notebook="03", place="03 label_skew")
-def label_skew(df):
-    """With label-skewed clients (Dirichlet 0.1) NoT has the smallest gap.
-
-    Test: each method at its round with the smallest gap (an oracle), in the setting `label_skew`.
-    """
-    return smallest(by_seed(df, "avg_gap").loc["label_skew"])
+STOPS = {"oracle": ("", "at its round with the smallest gap (an oracle)"),
+         "half": (", half", "at half of Retrain's bytes and FLOPs")}
 
 
-@claim("N14", notebook="03", place="03 class_wise")
-def class_wise(df):
-    """For forgetting a whole class NoT has the smallest gap.
+def smallest_in(setting, stop):
+    """The test of whether NoT's gap is the smallest in a setting at one stop."""
+    def test(df):
+        return smallest(by_seed(df, "avg_gap", stop).loc[setting])
 
-    Test: each method at its round with the smallest gap (an oracle), in the setting `class_wise`.
-    """
-    return smallest(by_seed(df, "avg_gap").loc["class_wise"])
+    test.__doc__ = f"Test: each method {STOPS[stop][1]}, in the setting `{setting}`."
+    return test
+
+
+for id, setting in (("N13", "label_skew"), ("N14", "class_wise"), ("N15", "instance_wise")):
+    for stop, (suffix, _) in STOPS.items():
+        register = claim(id, notebook="03", place=f"03 {setting}{suffix}", text=claim_texts()["claim"][id])
+        register(smallest_in(setting, stop))
 
 
 @claim("N14", notebook="03", place="03 class_wise, class in the test set")
 def class_wise_class_left_in(df):
     """For forgetting a whole class NoT has the smallest gap.
 
-    Test: the same rounds, with the forgotten class left in the test set.
+    Test: each method at its round with the smallest gap (an oracle), with the forgotten class left in the test set.
     """
     return smallest(gap_over(df, WITH_CLASS).loc["class_wise"])
-
-
-@claim("N15", notebook="03", place="03 instance_wise")
-def instance_wise(df):
-    """For forgetting a tenth of each client's samples NoT has the smallest gap.
-
-    Test: each method at its round with the smallest gap (an oracle), in the setting `instance_wise`.
-    """
-    return smallest(by_seed(df, "avg_gap").loc["instance_wise"])
-
-
-@claim("N13", notebook="03", place="03 label_skew, half")
-def label_skew_for_half(df):
-    """With label-skewed clients (Dirichlet 0.1) NoT has the smallest gap.
-
-    Test: each method at half of Retrain's bytes and FLOPs, in the setting `label_skew`.
-    """
-    return smallest(by_seed(df, "avg_gap", "half").loc["label_skew"])
-
-
-@claim("N14", notebook="03", place="03 class_wise, half")
-def class_wise_for_half(df):
-    """For forgetting a whole class NoT has the smallest gap.
-
-    Test: each method at half of Retrain's bytes and FLOPs, in the setting `class_wise`.
-    """
-    return smallest(by_seed(df, "avg_gap", "half").loc["class_wise"])
-
-
-@claim("N15", notebook="03", place="03 instance_wise, half")
-def instance_wise_for_half(df):
-    """For forgetting a tenth of each client's samples NoT has the smallest gap.
-
-    Test: each method at half of Retrain's bytes and FLOPs, in the setting `instance_wise`.
-    """
-    return smallest(by_seed(df, "avg_gap", "half").loc["instance_wise"])
 
 
 @claim("N04", notebook="03", place="03 joined_first")
