@@ -10,9 +10,12 @@ from importlib import metadata
 from pathlib import Path
 
 from ..files import ROOT, folder
-from ..settings import complete
+from ..settings import KEYS, complete
 
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "pandas")
+# keys that came when tables had been committed, in that order: at their defaults they change nothing in those
+LATER = ("after_rounds", "relearn_images", "relearn_rounds", "bits", "leavers", "in_turn", "request_rounds", "resplit",
+         "split_seed")
 HOW_FAST = ("device", "threads", "cuda_graphs", "history_limit_gb")     # settings that change no number
 
 
@@ -79,9 +82,11 @@ def versions():
     return found
 
 
-def settings_hash(settings):
-    """A short hash of all settings of a task, defaults filled in, but for those that change no number."""
-    whole = {key: value for key, value in complete(settings).items() if key not in HOW_FAST}
+def settings_hash(settings, without=()):
+    """A short hash of all settings of a task, defaults filled in, but for those that change no number; `without`:
+    further keys that are left out where they have their default."""
+    whole = {key: value for key, value in complete(settings).items()
+             if key not in HOW_FAST and not (key in without and value == KEYS[key].default)}
     return hashlib.sha256(json.dumps(whole, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
@@ -96,5 +101,10 @@ def data_hashes(tasks):
 def outdated(about, names, settings):
     """Which of the settings in a table are not what the profile says today: `about`, its meta.json (a dict); `names`, the
     settings in it; `settings`, those of the profile's notebook."""
-    made_of = about.get("settings", {})
-    return [name for name in names if name not in settings or made_of.get(name) != settings_hash(settings[name])]
+    return [name for name in names
+            if name not in settings or not made_with(about.get("settings", {}).get(name), settings[name])]
+
+
+def made_with(recorded, settings):
+    """Whether a recorded hash is that of these settings, also where it is from before some of the keys in LATER."""
+    return any(recorded == settings_hash(settings, without=LATER[known:]) for known in range(len(LATER), -1, -1))

@@ -9,7 +9,9 @@ import pytest
 from conftest import TINY, tiny
 
 from lib.files import ROOT
+from lib.profiles import load
 from lib.report import provenance as p
+from lib.settings import KEYS
 
 
 def test_a_table_says_where_it_comes_from():
@@ -35,6 +37,21 @@ def test_what_a_table_was_not_made_of():
     assert p.outdated(about, ["task"], {"task": {**TINY, "rounds": 9}, "other": TINY}) == ["task"]
     assert p.outdated(about, ["task", "gone"], {"task": TINY}) == ["gone"]
     assert p.outdated({}, ["task"], {"task": TINY}) == ["task"]
+
+
+def test_a_key_that_came_later_outdates_nothing_at_its_default():
+    about = {"settings": {"task": p.settings_hash(TINY, without=p.LATER)}}
+    assert about["settings"]["task"] != p.settings_hash(TINY)
+    assert p.outdated(about, ["task"], {"task": TINY}) == []
+    assert p.outdated(about, ["task"], {"task": {**TINY, "bits": [2]}}) == ["task"]
+    assert set(p.LATER) <= set(KEYS)
+
+
+def test_the_committed_quick_tables_are_of_the_quick_settings():
+    """A new key outdates all of them at once, unless LATER names it."""
+    for path in sorted((ROOT / "results/quick").glob("*.meta.json")):
+        about = json.loads(path.read_text(encoding="utf-8"))
+        assert p.outdated(about, about["settings"], load("quick")["notebooks"][about["notebook"]]) == [], path.name
 
 
 def test_outside_a_clone_there_is_no_commit(tmp_path, monkeypatch):
