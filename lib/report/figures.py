@@ -95,15 +95,14 @@ IN_WORDS = {"dirichlet_": "Dirichlet ", r"\biid\b": "IID", r" @(\d+)": r" at \1 
 
 
 def told_apart(settings, titles):
-    """The titles; where several settings have one, each with those words of its name that the others' lack."""
+    """The titles; where several settings have one, each with the words of its name that the title lacks."""
     out = []
     for setting, title in zip(settings, titles):
-        others = [set(s.split("_")) for s, t in zip(settings, titles) if t == title and s != setting]
-        in_all = set.intersection(*others) if others else set()
-        said = set(title.lower().replace(",", " ").replace("-", " ").split())
-        own = [word for word in setting.split("_") if word not in said | in_all]
-        words = " ".join(own) if others else ""
-        out.append(f"{title}: {words}" if words else title)
+        said = set(title.lower().replace("-", "").replace(",", "").split()) | set(title.lower().split("-"))
+        own = [word for word in setting.split("_") if word not in said]
+        alone = title and titles.count(title) == 1
+        words = "" if alone else " ".join(own)
+        out.append(": ".join(filter(None, [title, words])))
     return out if len(set(out)) == len(out) else [s.replace("_", " ") for s in settings]
 
 
