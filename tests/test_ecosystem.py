@@ -156,7 +156,7 @@ def test_a_committed_notebook_is_what_the_filter_leaves():
     for cell in nb["cells"]:
         cell["metadata"] |= {"execution": {"iopub.status.busy": "2026-01-01T00:00:00Z"}}
     assert filtered(script, json.dumps(nb, indent=2)) == committed
-    assert filtered(script, "<<<<<<< no notebook\n") == "<<<<<<< no notebook\n"
+    assert filtered(script, "no notebook\n") == "no notebook\n"
 
 
 def filtered(script, text):
