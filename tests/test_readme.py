@@ -278,14 +278,17 @@ def test_the_recipes_run_as_they_stand(birds, store):
     recipes = blocks(FRONT, "python")
     assert len(recipes) == 5
     toy = {**TINY, "clients": 3, "n_test": None, "size": None, "rounds": 2, "unlearn_rounds": 2, "lr": 0.01, "dtype": "float32"}
-    names = {"settings": {"digits_small_cnn": toy}}
-    for recipe in recipes:
-        exec(recipe.replace("~/birds", str(birds)), names)
+    names = {"__name__": "__main__", "settings": {"digits_small_cnn": toy}}
+    for i, recipe in enumerate(recipes):
+        cell = birds.parent / f"cell{i}.py"             # a file, as keys are made of a function's source
+        cell.write_text(recipe.replace("~/birds", str(birds)), encoding="utf-8")
+        exec(compile(cell.read_text(encoding="utf-8"), str(cell), "exec"), names)
     settings = names["settings"]
     assert settings["birds"]["dataset"] == str(birds)
 
     [task] = lib.tasks({"birds": settings["birds"]}, [0])
-    assert sum(p.numel() for p in task.model.parameters()) == 3 * 32 * 32 * 16 + 16 + 16 * 2 + 2    # own_net, and no other
+    width, pixels = toy["width"], 3 * 32 * 32
+    assert sum(p.numel() for p in task.model.parameters()) == pixels * width + width + 2 * width + 2     # own_net, no other
     df = lib.rows(lib.run_all([task], store), profile="quick", notebook="02")
     assert {"Shrink", "FT"} <= set(df["method"]) and (df[df["method"] == "Shrink"]["variant"] == "by=0.3").all()
     shares = df[df["metric"] == "confidence"]["value"]
