@@ -210,16 +210,45 @@ def floor(found, r):
 def convergence(found, r):
     yield found[2], float(len(r.seeds()))
     for name, known, moved in re.findall(rf"(Original|Retrain) ({NUMBER}) %(?:, which moved by ({NUMBER}))?", found[3]):
-        points = r.curves[name, ""]
-        metric = "train_acc" if name == "Original" and "train_acc" in points else "retain_acc"
-        curve = points[metric].groupby(level="round").mean().dropna()
-        yield known, curve.iloc[-1]
-        first, last = curve.index[0], curve.index[-1]
-        tail = curve.loc[curve.index[curve.index <= last - 0.2 * (last - first)][-1]:]
-        if moved:
-            yield moved, tail.max() - tail.min()
-        still = curve.iloc[-1] <= 99 and not (len(tail) > 1 and tail.max() - tail.min() < 0.5)
-        yield ("0", 0.0) if not still or found[1] else ("1", 0.0)       # `has converged` is said of a run that has not
+        yield from reference(r, name, known, moved)
+
+
+def of_unconverged(text, r):
+    """What RESULTS says of a setting that has not converged; the same numbers as `convergence`."""
+    for name, known, moved in re.findall(rf"(Original|Retrain) in \w+ \(({NUMBER}) %(?:, moves by ({NUMBER}) points)?\)", text):
+        yield from reference(r, name, known, moved)
+
+
+def reference(r, name, known, moved):
+    """How much a run knows at its end, and by how much its curve moves over the last fifth of the rounds."""
+    points = r.curves[name, ""]
+    metric = "train_acc" if name == "Original" and "train_acc" in points else "retain_acc"
+    curve = points[metric].groupby(level="round").mean().dropna()
+    first, last = curve.index[0], curve.index[-1]
+    tail = curve.loc[curve.index[curve.index <= last - 0.2 * (last - first)][-1]:]
+    yield known, curve.iloc[-1]
+    if moved:
+        yield moved, tail.max() - tail.min()
+
+
+def order(found, r):
+    """A setting of RESULTS: over how many seeds, and how the order of methods goes with the paper's."""
+    yield found[1], float(len(r.seeds()))
+    table, dataset, model, stop, count, rho = found.groups()[1:]
+    if rho:
+        paper = pd.read_csv(ROOT / "paper" / f"{table}.csv")
+        paper = paper[(paper["dataset"] == dataset) & (paper["model"] == model) & (paper["metric"] == "avg_gap")].set_index("method")
+        there = [method for method in paper.index if method != "Retrain" and any(run[0] == method for run in r.runs)]
+        ours = [gap_of_means(r, first_variant(r, method), stop) for method in there]
+        theirs = paper["delta_recomputed"].fillna(paper["mean"])[there]
+        both = pd.DataFrame({"ours": ours, "theirs": theirs.to_numpy()}).dropna()
+        yield count, float(len(both))
+        yield rho, stats.spearmanr(both["theirs"], both["ours"]).statistic
+    yield from of_unconverged(found.string, r) if "Not converged" in found.string else ()
+
+
+def first_variant(r, method):
+    return f"{method} {min(variant for name, variant in r.runs if name == method)}".strip()
 
 
 def gaps_alone(found, r):
@@ -355,6 +384,8 @@ KNOWN = (
     (r"At the last round attack success .* of Retrain's (.*)\.$", removal),
     (r"Negated once more, .* label to: (.*) \(n = (\d+)\)", asleep),
     (rf"At the best gamma of (\S+) \(an oracle\): attack success {SD} %, backdoor accuracy {SD} % \(n = (\d+)\)", triggered),
+    (r"\*\*`\w+`\*\* \(n = (\d+)\)\. Paper: (\w+), ([^,]+), ([^.]+)\. Ours: .*, stop: (\w+)\."
+     rf"(?: Order of (\d+) methods by gap, Spearman's correlation with the paper's: ({NUMBER})\.)?", order),
     (rf"On the target's own .* is {SD} % instead of {SD} % on test images, difference (.*) \(n = (\d+)\)", own_images),
     (rf"At the gamma whose .* paper's ({NUMBER}) %, backdoor accuracy is {SD} %, between ({NUMBER}) and ({NUMBER}) % "
      rf"\(n = (\d+)\); the paper prints ({NUMBER}) %", papers_pair),
@@ -451,6 +482,7 @@ def of_results():
             place, head = said.groups(), None
         elif said := re.match(r"\*\*`(\w+)`\*\* \(n = (\d+)\)\. .*stop: (\w+)", line):
             setting, head, stop = said[1], None, said[3]
+            yield Sentence("RESULTS", line, *place, setting)
         elif line.startswith("| method | ") and line.endswith("difference |"):
             head = tuple(line.strip("| ").split(" | "))
         elif head and line.startswith("| "):
