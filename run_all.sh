@@ -178,9 +178,12 @@ fi
 
 select=(--profile "$profile")
 [ -z "$only" ] || select+=(--only "$only")
+[ -n "$jobs" ] || jobs=$("$PY" -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')
 if [ -n "$dry" ]; then
-    if [ "$profile" = paper ]; then select+=(--flops); else select+=(--dry-run); fi
-    exec "$PY" -m workflow.run "${select[@]}"
+    show=--dry-run
+    [ "$profile" != paper ] || show=--flops
+    "$PY" -m workflow.run "${select[@]}" "$show"
+    exec "$PY" -m workflow.plan "${select[@]}" -j "$jobs"
 fi
 export FU_QUIET_END=1       # this script says it
 "$PY" -m workflow.run "${select[@]}" --list >/dev/null
@@ -201,23 +204,21 @@ if [ -z "${FU_GPUS:-}" ]; then
     else FU_GPUS=$( (nvidia-smi -L 2>/dev/null || true) | grep -c '^GPU' || true); fi
 fi
 export FU_GPUS
-[ -n "$jobs" ] || jobs=$("$PY" -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')
 options=(--cores "$jobs" --keep-going --rerun-incomplete --rerun-triggers mtime params
-         --quiet rules reason host progress)
+         --quiet rules reason host)
 case " $* " in *" --executor "*) ;; *) options+=(--resources "gpu=$((FU_GPUS * ${FU_JOBS_PER_GPU:-1}))");; esac
 quoted=$("$PY" -c 'import sys, urllib.parse; print(urllib.parse.quote(sys.argv[1], ""))' "$profile")
 options+=(--config "profile=:$quoted")
 [ -z "$only" ] || options+=("only=:$only")
 
-noise='^(Assuming unrestricted|Building DAG|Using shell:|Select jobs|Execute [0-9]+ jobs|Elapsed time|RuleException|'
-noise+='CalledProcessError|Command .set -euo|Exiting because|WorkflowError:|At least one job did not|Complete log|'
-noise+='Trying to restart|Nothing to be done)'
 snake() {
     "$PY" -m snakemake --snakefile workflow/Snakefile --directory "$R" "${options[@]}" "$@" 2>&1 \
-        | { grep --line-buffered -v -E "$noise" >&2 || true; cat >/dev/null; }  # it waits for ever where nobody reads
+        | { "$PY" -m workflow.watch "$R/plan.json" >&2 || true; cat >/dev/null; }   # it waits for ever where nobody reads
     return "${PIPESTATUS[0]}"
 }
 
+rm -f "$R/plan.json"
+run "$PY" -m workflow.plan "${select[@]}" -j "$jobs" --save "$R/plan.json" || true     # an estimate stops no run
 status=0
 touch "$R/.run.lock"        # what is newer than the lock has failed in this run
 run snake "$@" || status=$?

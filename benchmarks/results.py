@@ -22,7 +22,7 @@ import pandas as pd  # noqa: E402
 import lib  # noqa: E402
 from lib.checksums import seal  # noqa: E402
 from lib.files import ROOT, write  # noqa: E402
-from lib.report.rows import check, load_results, to_csv  # noqa: E402
+from lib.report.rows import check, load_results, parts, to_csv  # noqa: E402
 
 
 def grown(df, times):
@@ -34,9 +34,10 @@ def grown(df, times):
 
 def written(df, notebook, folder):
     """Write a table as `save_results` does, whole."""
+    long, curves = parts(df)
     about = write(folder / f"{notebook}.meta.json", "{}\n")
     timing = write(folder / f"{notebook}.timing.csv", to_csv(df[:0]))
-    seal(write(folder / f"{notebook}.csv", to_csv(df)), about, timing)
+    seal(write(folder / f"{notebook}.csv", long), write(folder / f"{notebook}.curves.csv", curves), about, timing)
 
 
 def make(df):

@@ -1,6 +1,9 @@
 """Run the benchmarks and write what they print into benchmarks/README.md, with the machine named.
 
     python benchmarks/table.py [engine curvature ...]       # those; the others' sections stay as they are
+
+Each section names the load of the machine when it began: the mean number of processes that wanted a core, in the last
+minute and in the last quarter of an hour. Above the number of cores, caches and memory were shared with others.
 """
 import datetime
 import os
@@ -25,7 +28,8 @@ RUNS = {        # section: (what it asks, command)
 HEAD = """# Benchmarks
 
 What `python benchmarks/table.py` measured last. Times are CPU time of one thread, candidates interleaved in one process,
-as median (min to max); compare ratios, not seconds.
+as median (min to max); compare ratios, not seconds. Where the load is above the number of cores, the machine was shared
+with other work: ratios hold, seconds are too long.
 """
 
 
@@ -40,15 +44,22 @@ def machine():
     return f"{cpu}, {os.cpu_count()} cores, {device}; Python {platform.python_version()}, torch {torch.__version__}"
 
 
+def load():
+    """How busy the machine is, in words."""
+    minute, _, quarter = os.getloadavg()
+    return f"load {minute:.0f} (last quarter of an hour {quarter:.0f})"
+
+
 def section(name):
     """Run one benchmark; its section of the page."""
     question, command = RUNS[name]
+    busy = load()
     done = subprocess.run([sys.executable, *(HERE / command).as_posix().split()], cwd=HERE.parent, text=True,
                           capture_output=True, env=dict(os.environ, PYTHONPATH=str(HERE.parent), OMP_NUM_THREADS="1"))
     if done.returncode:
         sys.exit(f"{command}: {done.stderr[-2000:]}")
     shown = done.stdout.replace(str(HERE.parent), ".").rstrip()
-    return (f"## {name}: {question}\n\n`python benchmarks/{command}`, {datetime.date.today()}, {machine()}\n\n"
+    return (f"## {name}: {question}\n\n`python benchmarks/{command}`, {datetime.date.today()}, {machine()}, {busy}\n\n"
             f"```\n{shown}\n```\n")
 
 

@@ -68,6 +68,7 @@ from .metrics.evaluate import (
 from .metrics.tis import measure_all as measure_all
 
 # compute once, resume, keep
+from .runs.after import after_all as after_all
 from .runs.needs import access_table as access_table
 from .runs.probes import negated_again as negated_again
 from .runs.run import open_store as open_store, run as run, run_all as run_all, tasks as tasks, train as train
@@ -94,6 +95,18 @@ from .report.ablations import (
     strength as strength,
     tensors as tensors,
 )
+from .report.after import (
+    few_bits as few_bits,
+    further_rounds as further_rounds,
+    in_turn as in_turn,
+    relearning as relearning,
+    show_in_turn as show_in_turn,
+    show_negated as show_negated,
+    show_relearning as show_relearning,
+    show_remains as show_remains,
+    show_who_left as show_who_left,
+    who_left as who_left,
+)
 from .report.audit import (
     audit_accuracy as audit_accuracy,
     audit_margins as audit_margins,
@@ -103,6 +116,7 @@ from .report.audit import (
     show_audit as show_audit,
 )
 from .report.backdoor import asleep as asleep, triggered_images as triggered_images
+from .report.beside import found_after as found_after
 from .report.budgets import (
     budget_curves as budget_curves,
     savings as savings,
@@ -119,6 +133,8 @@ from .report.claims import (
 )
 from .report.claims.tis_reset import leads as leads
 from .report.conclusions import conclude as conclude
+from .report.drawn import save_figure as save_figure
+from .report.export import export as export
 from .report.figures import (
     curves as curves,
     gap_bars as gap_bars,
@@ -127,6 +143,7 @@ from .report.figures import (
     training_curves as training_curves,
     versus_retrain as versus_retrain,
 )
+from .report.gallery import draw as draw
 from .report.numbers import number as number
 from .report.papers import compare as compare, paper_table as paper_table
 from .report.pictures import clients_at_a_glance as clients_at_a_glance, images as images
@@ -143,7 +160,7 @@ from .report.rows import (
     save_results as save_results,
 )
 from .report.statistics import converged as converged, pairs as pairs, tiers as tiers
-from .report.style import color as color, save_figure as save_figure, style as style
+from .report.style import color as color, style as style
 from .report.summary import (
     by_seed as by_seed,
     cost_ratio as cost_ratio,

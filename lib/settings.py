@@ -45,6 +45,7 @@ Participation = Annotated[float, Range(0, 1, above=True)] | Count
 Repeats = Annotated[int, Range(1, 1000)]
 Shadows = Annotated[int, Range(4, 10000)]
 AtLeastTwo = Annotated[int, Range(2)]
+Bits = Annotated[int, Range(2, 16)]
 Methods = Annotated[dict[str, dict], "a map method: {arguments}"]
 Study = Literal["similarity", "bound", "spectra", "perturbed_activations", "variation", "jacobians"]
 
@@ -129,12 +130,19 @@ KEYS = {
     "random_draws": Key(Repeats, 1, "draws of Random Reset that are averaged (07, 08, 09)"),
     "trim_epochs": Key(Whole, 1, "epochs of targeted retraining after a reset (08)"),
     "mia": Key(Literal["logistic", "tis_nn", "tis_logistic"], "logistic", "the membership attack of the headline"),
-    "ablations": Key(Methods, {}, "like methods, each for ablation_rounds only (04)"),
-    "ablation_rounds": Key(Whole, 10, "rounds after each of the ablations (04)"),
+    "ablations": Key(Methods, {}, "like methods, each for ablation_rounds only (03, 04)"),
+    "ablation_rounds": Key(Whole, 10, "rounds after each of the ablations (03, 04)"),
     "traced": Key(list[str], [], "methods or labels whose gradients and distances are followed (04, 05)"),
     "trace_rounds": Key(Whole, 10, "rounds for which they are followed (04, 05)"),
     "studies": Key(list[Study], [], "measurements of the theory that are made (05)"),
     "shadows": Key(Shadows, 32, "models of each kind that the audit compares (12)"),
+    "after_rounds": Key(Count, 40, "further rounds on the retained data, after unlearning (13)"),
+    "relearn_images": Key(list[Count], [5, 25], "how many of the forgotten images are learnt again (13)"),
+    "relearn_rounds": Key(Count, 10, "rounds for which they are (13)"),
+    "bits": Key(list[Bits], [8, 4], "bits that the weights are rounded to (13)"),
+    "leavers": Key(list[Whole], [], "clients that leave one after another (13)"),
+    "in_turn": Key(list[str], [], "methods or labels that forget them, one after another (13)"),
+    "request_rounds": Key(Count, 10, "rounds that they take for each (13)"),
     "cka_batch": Key(Annotated[int, Range(4)], 256, "images of a CKA batch (05)"),
     "spectral_batch": Key(Count, 64, "images of a gradient sample (05)"),
     "spectral_samples": Key(AtLeastTwo, 128, "gradient samples (05)"),
@@ -270,6 +278,31 @@ def nothing_reset(s):
 def traced_unknown(s):
     labels = {name.partition("/")[2] or name for key in ("methods", "ablations") for name in s[key]}
     return not labels.issuperset(s["traced"])
+
+
+@rule("in_turn names what is not among methods; name one of them, with its label")
+def in_turn_unknown(s):
+    return not set(s["methods"]).issuperset(s["in_turn"])
+
+
+@rule("leavers names a client twice, or one that does not exist; name different clients below clients")
+def leavers_unknown(s):
+    return len(set(s["leavers"])) < len(s["leavers"]) or max(s["leavers"], default=0) >= s["clients"]
+
+
+@rule("leavers leave no client behind; name fewer, or raise clients")
+def nobody_left_in_the_end(s):
+    return len(set(s["leavers"])) >= s["clients"]
+
+
+@rule("leavers leave with all their images; set forget: clients and training: fedavg, or leavers: []")
+def leavers_of_a_class(s):
+    return s["leavers"] and (s["forget"] != "clients" or s["training"] != "fedavg")
+
+
+@rule("request_rounds must not exceed unlearn_rounds where clients leave in turn; lower it")
+def requests_beyond_retrain(s):
+    return s["leavers"] and s["request_rounds"] > s["unlearn_rounds"]
 
 
 @rule("dim must be a multiple of heads; change one of them")

@@ -22,46 +22,56 @@ class Method(NamedTuple):
     dashes: tuple = ()
 
 
-# The federated and the centralised methods are two colour-blind-safe sets (Okabe and Ito's, and Tol's muted one);
-# NoT, in both, is the accent. Markers and dashes tell them apart in print.
+# Colours that meet in one panel are far apart for colour-blind eyes as well (lib/report/colours.py measures it): those of
+# the federated methods with TIS's, those of the centralised ones, and those of each figure of the ablations. NoT, in all
+# of them, is the accent. Markers and dashes tell them apart in print.
 METHODS = {row.name: row for row in (
     Method("Original", "#9A9A9A", "s", (1, 1)),
     Method("Retrain", "#111111", "*"),
     Method("FT", "#0072B2", "s", (5, 1)),
-    Method("FedEraser", "#009E73", "v", (3, 1)),
-    Method("FUKD", "#CC79A7", "^", (5, 1, 1, 1)),
-    Method("PGD", "#56B4E9", "D", (3, 1, 1, 1)),
-    Method("MoDE", "#E69F00", "P", (2, 1)),
-    Method("FCU", "#5E3C99", "X", (6, 2)),
-    Method("RandL", "#44AA99", "p", (4, 1)),
-    Method("GA", "#AA4499", "h"),
-    Method("BadT", "#999933", "d", (5, 1)),
-    Method("l1-sparse", "#332288", "H", (3, 1)),
-    Method("SSD", "#88CCEE", "<", (2, 1)),
-    Method("SalUn", "#DDA15E", ">", (5, 1, 1, 1)),
-    Method("Random-Reset", "#B5651D", "s", (4, 2)),
-    Method("TIS-Reset", "#0B7A75", "o"),
-    Method("Random-Reset+TRIM", "#E3B778", "d", (4, 2)),
-    Method("TIS-Reset+TRIM", "#5CC8B8", "h"),
-    Method("TRIM", "#6C757D", "v", (2, 1)),
-    Method("NR-Freeze", "#8C564B", "8", (6, 2)),
+    Method("FedEraser", "#0BBD7D", "v", (3, 1)),
+    Method("FUKD", "#EF99F3", "^", (5, 1, 1, 1)),
+    Method("PGD", "#732CC4", "D", (3, 1, 1, 1)),
+    Method("MoDE", "#8FCE32", "P", (2, 1)),
+    Method("FCU", "#630082", "X", (6, 2)),
+    Method("RandL", "#8FCD8A", "p", (4, 1)),
+    Method("GA", "#ABA601", "h"),
+    Method("BadT", "#55009A", "d", (5, 1)),
+    Method("l1-sparse", "#A182FF", "H", (3, 1)),
+    Method("SSD", "#6F4E63", "<", (2, 1)),
+    Method("SalUn", "#B1B6EB", ">", (5, 1, 1, 1)),
+    Method("Random-Reset", "#8A0207", "s", (4, 2)),
+    Method("TIS-Reset", "#0C595C", "o"),
+    Method("Random-Reset+TRIM", "#F341FF", "d", (4, 2)),
+    Method("TIS-Reset+TRIM", "#0200D6", "h"),
+    Method("TRIM", "#B98A2E", "v", (2, 1)),
+    Method("NR-Freeze", "#780700", "8", (6, 2)),
     Method("NoT", "#D7263D", "o"),
-    Method("NR", "#A0522D", "x", (3, 1)),
-    Method("Perturb", "#5D6D7E", "^", (1, 1)),
+    Method("NR", "#D59965", "x", (3, 1)),
+    Method("Perturb", "#4A0FA2", "^", (1, 1)),
 )}
 
 # Labels of the ablations: changes of the model that stand in place of methods there.
 CHANGES = {row.name: row for row in (
-    Method("re-initialise", "#1B9E77", "o"),
-    Method("noise 0.3", "#D95F02", "s"),
-    Method("noise 1", "#7570B3", "D"),
-    Method("noise 3", "#E7298A", "v"),
-    Method("mirror", "#66A61E", "^"),
-    Method("mirror upside down", "#A6761D", "P"),
-    Method("turn 90", "#E6AB02", "<"),
-    Method("turn 180", "#666666", ">"),
-    Method("conv1 + conv2", "#17BECF", "X"),
-    Method("conv1 + conv2 + head", "#8DA0CB", "h"),
+    Method("re-initialise", "#000FFA", "o"),
+    Method("noise 0.3", "#99A1D7", "s"),
+    Method("noise 1", "#00CDB6", "D"),
+    Method("noise 3", "#034D00", "v"),
+    Method("mirror", "#BBB572", "^"),
+    Method("mirror upside down", "#CF4A7E", "P"),
+    Method("turn 90", "#9C6FFF", "<"),
+    Method("turn 180", "#1F2A9C", ">"),
+    Method("conv1 + conv2", "#C2A000", "X"),
+    Method("conv1 + conv2 + head", "#7F1D55", "h"),
+    Method("conv1 and its bias", "#2125C4", "P", (2, 1)),
+    Method("conv1 and its norm", "#780700", "X", (3, 3)),
+    Method("conv2", "#7FBF96", "D"),
+    Method("head", "#7AC0FF", "v"),
+    Method("position embedding", "#7FBF96", "D"),
+    Method("queries of block 1", "#7AC0FF", "v"),
+    Method("queries of block 2", "#7F1D55", "^", (3, 3)),
+    Method("shift score", "#EF99F3", "D"),
+    Method("forget score", "#732CC4", "^"),
 )}
 
 
@@ -143,6 +153,11 @@ METRICS = {row.name: row for row in (
     Metric("epsilon", "epsilon", "nats", "gap"),
     Metric("forgetting_score", "forgetting score", "ratio", "ratio"),
     Metric("margin", "margin", "nats", "ratio"),
+    # after unlearning
+    Metric("others_acc", "accuracy on the other forgotten images", "percent", "accuracy"),
+    Metric("gone_acc", "accuracy on all that have left", "percent", "accuracy"),
+    Metric("leaver_auc", "other clients below the leaver", "ratio", "ratio"),
+    Metric("leaver_first", "leaver found", "percent", "attack"),
     # of training, and along recovery
     Metric("train_acc", "train accuracy", "percent", "accuracy"),
     Metric("train_loss", "train loss", "nats", "loss"),

@@ -1,4 +1,4 @@
-"""Sentences drawn at random from the notebooks' outputs, README.md and RESULTS.md, their numbers computed afresh.
+"""Sentences drawn at random from the notebooks' outputs, docs/tables.md and RESULTS.md, their numbers computed afresh.
 
 python tests/sentences.py --count 30 --seed 0
 
@@ -455,17 +455,17 @@ def of_notebooks():
 
 
 def of_readme():
-    """The lines of the README's tables of results."""
+    """The lines of the tables that the README points to."""
     profile = place = head = None
-    for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines():
-        profile = {"### At the paper's own scale": "paper", "### In the reduced profile": "reduced"}.get(line, profile)
+    for line in (ROOT / "docs/tables.md").read_text(encoding="utf-8").splitlines():
+        profile = {"## At the paper's own scale": "paper", "## In the reduced profile": "reduced"}.get(line, profile)
         if said := re.match(r"\*\*.*\(`(\w+)`: .*notebook (\d\d)(.*)\)", line):
             place, head = said, None
         elif place and line.startswith("| method | "):
             head = tuple(line.strip("| ").split(" | "))
         elif head and line.startswith("| "):
             stop = "oracle" if "an oracle" in place[3] else "last"
-            yield Sentence("README", line, profile, place[2], place[1], head, stop)
+            yield Sentence("tables", line, profile, place[2], place[1], head, stop)
         elif not line.startswith("|"):
             head = None
 

@@ -186,7 +186,7 @@ def test_selection():
 def test_the_profiles_load(name):
     p = load(name)
     assert p["profile"] == name and p["notebooks"]["01"]
-    own = {"10", "11", "12"}                                                   # which neither paper has
+    own = {"10", "11", "12", "13"}                                                   # which neither paper has
     assert set(p["notebooks"]) - own <= set(load("paper")["notebooks"])        # what runs small also stands there in full
 
 

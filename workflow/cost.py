@@ -38,9 +38,10 @@ def listing(profile, only=None, seeds=None, flops=False):
 def _words(s, cost, there):
     """The columns of one setting from `data, network` on."""
     methods = [", ".join(s.get(key, {})) for key in ("methods", "ablations")]
+    many = f"{federations(s)} federations: " if federations(s) > 1 else ""
     mark = "" if there else "  [no notebook yet]"
     return (f"{s.get('dataset', '-')} {s.get('model', '-')}", f"{s.get('rounds', '-')}+{s.get('unlearn_rounds', '-')}",
-            f"{cost:.2e}" if cost else "-", "; ".join(filter(None, methods)) + mark)
+            f"{cost:.2e}" if cost else "-", many + "; ".join(filter(None, methods)) + mark)
 
 
 def _aligned(rows):
@@ -63,15 +64,64 @@ SHAPES = {"digits": (1, 8, 10), "digits_clean": (1, 8, 10), "mnist": (1, 28, 10)
 def estimate_flops(settings):
     """FLOPs of training and of every method's rounds at one seed, without data; own data counts as CIFAR-10."""
     from lib.fl.task import sample_flops  # torch: only where FLOPs are asked for
-    from lib.methods import find
     s = complete(settings)
     channels, size, classes = SHAPES.get(s["dataset"], SHAPES["cifar10"])
     both = sample_flops(s, s["channels"] or channels, classes, s["input_size"] or s["size"] or size)[1]
-    n = (s["n_train"] or SIZES.get(s["dataset"], 50000)) * (1 - s["val_share"]) * s["local_epochs"]
-    kept = 1 - (len(s["targets"]) / s["clients"] if s["forget"] == "clients" else 0.1)
-    methods, ablations = ([find(name.split("/")[0]).recovery for name in s[k]] for k in ("methods", "ablations"))
-    after = s["unlearn_rounds"] * sum(methods) + s["ablation_rounds"] * sum(ablations)
-    return both * n * (s["rounds"] + kept * after)
+    return both * rounds_in_all(settings) * train_images(s) * s["local_epochs"]
+
+
+def rounds_in_all(settings):
+    """Rounds on all images at one seed, those of training and of the methods; recovery's count by what is left."""
+    s = complete(settings)
+    return federations(settings) * (s["rounds"] + kept_share(s) * sum(rounds_after(settings)))
+
+
+def federations(settings):
+    """How many federations a setting trains at one seed: the audit as many as `shadows`, every other setting one."""
+    return settings.get("shadows", 1)
+
+
+def methods_of(settings):
+    """The names of a setting's methods; the audit compares with Retrain whether it is named or not."""
+    named = settings.get("methods", {})
+    return list({"Retrain": {}, **named}) if "shadows" in settings else list(named)
+
+
+def rounds_after(settings):
+    """The rounds of recovery of each method and each ablation."""
+    from lib.methods import find  # torch, as above
+    s = complete(settings)
+    methods = [s["unlearn_rounds"] for name in methods_of(settings) if find(name.split("/")[0]).recovery]
+    ablations = [s["ablation_rounds"] for name in s["ablations"] if find(name.split("/")[0]).recovery]
+    return methods + ablations + rounds_after_unlearning(settings)
+
+
+def rounds_after_unlearning(settings):
+    """The rounds of notebook 13: those in which the others train on, and of each further request."""
+    if "after_rounds" not in settings:
+        return []
+    s = complete(settings)
+    further = [s["after_rounds"]] * len(s["methods"])
+    anew = [s["unlearn_rounds"]] * max(0, len(s["leavers"]) - 1)        # the first is among the methods
+    requests = [s["request_rounds"]] * len(s["leavers"]) * len(s["in_turn"])
+    return further + requests + anew * sum(name.startswith("Retrain") for name in s["methods"])
+
+
+def train_images(s):
+    """How many images a round trains on."""
+    n = (s["n_train"] or SIZES.get(s["dataset"], 50_000)) * (1 - s["val_share"])
+    taking_part = s["participation"]
+    if taking_part is None:
+        return n
+    share = taking_part if isinstance(taking_part, float) else taking_part / s["clients"]
+    return n * share
+
+
+def kept_share(s):
+    """Which share of the images is left when those to be forgotten are gone."""
+    if s["forget"] == "clients":
+        return 1 - len(s["targets"]) / s["clients"]
+    return 0.9 if s["forget"] == "class" else 1 - s["forget_share"]
 
 
 # ---------------------------------------------------------------- what a job asks a scheduler for

@@ -3,11 +3,11 @@ from typing import NamedTuple
 
 from lib.fl.rounds import clock, fedavg
 from lib.fl.task import make_task, options
-from lib.methods import find
 from lib.metrics.evaluate import predict
+from lib.runs.shadows import SHARES
 from lib.settings import complete
 
-from .cost import SHAPES, SIZES
+from .cost import SHAPES, federations, methods_of, rounds_after, rounds_in_all, train_images
 
 STEPS = 20          # that are timed, after as many that are not
 TEST_IMAGES = {"digits": 547, "digits_clean": 547, "caltech101": 1736}      # 10,000 of the others
@@ -29,36 +29,23 @@ def work(settings):
     """The `Work` of a setting at one seed: training, every method's rounds, evaluations, resets of a sweep."""
     s = complete(settings)
     n = train_images(s)
-    rounds = s["rounds"] + kept_share(s) * sum(rounds_after(s))
-    steps = rounds * n * s["local_epochs"] / s["batch_size"]
+    steps = rounds_in_all(settings) * n * s["local_epochs"] / s["batch_size"]
     evaluated = n + (s["n_test"] or TEST_IMAGES.get(s["dataset"], 10_000))
-    points = sum(1 + count / s["every"] for count in [s["rounds"], *rounds_after(s)])
-    points += len(s["gammas"]) * sum(draws_of(s, name) for name in s["methods"] if "Reset" in name)
-    return Work(steps, points * evaluated)
+    looks = looks_of_audit(settings) if "shadows" in settings else looks_along(settings)
+    return Work(steps, looks * evaluated)
 
 
-def train_images(s):
-    """How many images a round trains on."""
-    n = (s["n_train"] or SIZES.get(s["dataset"], 50_000)) * (1 - s["val_share"])
-    taking_part = s["participation"]
-    if taking_part is None:
-        return n
-    share = taking_part if isinstance(taking_part, float) else taking_part / s["clients"]
-    return n * share
+def looks_along(settings):
+    """How often all images are looked at, along training and methods and at the points of a sweep."""
+    s = complete(settings)
+    looks = sum(1 + count / s["every"] for count in [s["rounds"], *rounds_after(settings)])
+    return looks + len(s["gammas"]) * sum(draws_of(s, name) for name in s["methods"] if "Reset" in name)
 
 
-def kept_share(s):
-    """Which share of the images is left when those to be forgotten are gone."""
-    if s["forget"] == "clients":
-        return 1 - len(s["targets"]) / s["clients"]
-    return 0.9 if s["forget"] == "class" else 1 - s["forget_share"]
-
-
-def rounds_after(s):
-    """The rounds of recovery of each method and each ablation."""
-    methods = [s["unlearn_rounds"] for name in s["methods"] if find(name.split("/")[0]).recovery]
-    ablations = [s["ablation_rounds"] for name in s["ablations"] if find(name.split("/")[0]).recovery]
-    return methods + ablations
+def looks_of_audit(settings):
+    """The same of the audit: along each federation's training, and at each method's stops, for metrics and margins."""
+    s = complete(settings)
+    return federations(settings) * (1 + s["rounds"] / s["every"] + 2 * len(SHARES) * len(methods_of(settings)))
 
 
 def draws_of(s, name):

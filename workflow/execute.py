@@ -103,7 +103,7 @@ def _run(src, dst, values, made_of, show):
         _remove(dst)
     nb.metadata[MADE_OF] = made_of
     final = _failed(dst) if error else dst
-    write(final.with_suffix(".html"), page(nb, dst.stem))
+    write(final.with_suffix(".html"), page(nb))
     text = nbformat.writes(nb) + "\n"
     if not error:
         enter(dst, hashlib.sha256(text.encode()).hexdigest())

@@ -1,153 +1,143 @@
-"""A notebook as one HTML page that needs no network."""
-import copy
+"""A notebook as one HTML page that needs no network and no script."""
 import re
 from html import escape
+from pathlib import Path
+from typing import NamedTuple
 
-# ---------------------------------------------------------------- the HTML page
+from lib.files import write
 
-# no script runs and nothing is fetched, whatever a label or an output holds
-POLICY = ("<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src 'self' data:; "
-          "style-src 'unsafe-inline'; font-src data:\">")
-MATH = re.compile(r"(```.*?```|`[^`\n]+`)|\$\$(.+?)\$\$|(?<![\\$\w])\$(?!\s)([^$\n]+?)(?<![\s\\])\$(?!\d)", re.S)
+from .facts import NUMBERED, Facts, duration, title
+from .safe import POLICY, cleaned, inline, plain, tokens, with_formulas
+
+HERE = Path(__file__).parent
+FOLDED = {"parameters": "Settings in the notebook", "injected-parameters": "Settings of this run",
+          "compute": "What was computed", "nbval-check-output": "How it is checked"}
+SAVED = re.compile(r"save_figure\(\w+, profile, [\"']([\w.-]+)[\"']\)")
+HEADING = re.compile(r'<h2 id="([^"]*)">(.*?)<a ', re.S)
 
 
-def page(nb, name="notebook"):
-    """A notebook object as one HTML page without scripts and without network: formulas as MathML, images with alt text.
+class Around(NamedTuple):
+    """What stands around a page: the profile's name, the facts of its notebook, and those of all with a page, in order."""
+    profile: str
+    here: Facts
+    all: list
 
-    What cells say and outputs hold may come from anywhere, as the name of a class does: of its HTML only what shows
-    something is left.
+    @property
+    def before(self):
+        return self._beside(-1)
+
+    @property
+    def after(self):
+        return self._beside(1)
+
+    def _beside(self, step):
+        place = [each.number for each in self.all].index(self.here.number) + step
+        return self.all[place] if 0 <= place < len(self.all) else None
+
+
+def page(nb, around=None):
+    """A notebook object as one HTML page: formulas as MathML, images with alt text, settings and computation folded.
+
+    around: an `Around`, for the way on and back and for what each table and figure comes from. What cells say and
+    outputs hold may come from anywhere, as the name of a class does: of its HTML only what shows something is left.
     """
-    nb, formulas, figures = copy.deepcopy(nb), [], []
-    heading = title(nb)
+    formulas, parts, section = [], [], title(nb)
+    injected = any("injected-parameters" in tags(cell) for cell in nb.cells)
     for cell in nb.cells:
         if cell.cell_type == "markdown":
-            cell.source = _tokens(cell.source, formulas)
-            heading = next((w for w in re.findall(r"^#+ (.*)$", cell.source, re.M)[-1:]), heading)
-        for o in cell.get("outputs", []):
-            if "data" in o:
-                o.data, o.metadata = _shown(o.data, formulas), {}
-            if "image/png" in o.get("data", {}):
-                figures.append(f"Figure: {escape(_plain(heading), quote=True)}")
-    html = _exported(nb, name)
-    html = re.sub(r"<script\b.*?</script\s*>", "", html, flags=re.S | re.I)
-    html = re.sub(r"<link\b[^>]*https?:[^>]*>", "", html, flags=re.I)
-    html = re.sub("No description has been provided for this image",
-                  lambda _: figures.pop(0) if figures else "Figure", html)
-    about = f"{POLICY}<title>{escape(_plain(title(nb)))}</title>"
-    html = re.sub(r"<title>.*?</title>", lambda _: about, html, count=1, flags=re.S)
-    return _with(formulas, html)
+            source = cell.source if parts else re.sub(r"\A\s*# .*\n?", "", cell.source)
+            section = next(iter(re.findall(r"^#+ (.*)$", source, re.M)[-1:]), section)
+            parts.append({"kind": "text", "html": markdown(source, formulas)})
+        elif cell.cell_type == "code":
+            parts.append(code_part(cell, formulas, plain(tokens(section, [])), injected))
+    contents = [found for part in parts for found in HEADING.findall(part["html"])]
+    html = template("page.html.j2").render(
+        policy=POLICY, css=css(), title=plain(NUMBERED.sub("", title(nb))), heading=inline(NUMBERED.sub("", title(nb))),
+        number=NUMBERED.match(title(nb)) and title(nb)[:2], parts=parts, contents=contents, around=around)
+    return with_formulas(formulas, html)
 
 
-def _exported(nb, name):
-    """The page as nbconvert makes it, with what Markdown became cleaned."""
-    from jinja2 import pass_context
-    from nbconvert import HTMLExporter
-
-    class Exporter(HTMLExporter):
-        @pass_context
-        def markdown2html(self, context, source):
-            return cleaned(super().markdown2html(context, source))
-
-    exporter = Exporter(template_name="lab", exclude_input_prompt=True, exclude_output_prompt=True)
-    exporter.log.setLevel("ERROR")          # it warns of images without alt text, which follows
-    return exporter.from_notebook_node(nb, resources={"metadata": {"name": name}})[0]
+def tags(cell):
+    return cell.metadata.get("tags", [])
 
 
-SHOWN = ("text/html", "text/markdown", "text/plain", "image/png", "image/jpeg", "image/svg+xml")
+# ---------------------------------------------------------------- templates
+
+def template(name):
+    """A Jinja template of this folder; everything is escaped but what is said to be HTML."""
+    from jinja2 import Environment, FileSystemLoader
+    around = Environment(loader=FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    around.filters |= {"inline": inline, "duration": duration}
+    return around.get_template(name)
 
 
-def _shown(data, formulas):
-    """Of an output's forms those that a page without scripts can show."""
-    data = dict(data)
-    for kind in ("text/latex", "text/markdown"):
+def css():
+    return (HERE / "pages.css").read_text(encoding="utf-8")
+
+
+# ---------------------------------------------------------------- cells
+
+def markdown(source, formulas):
+    """Markdown as HTML, headings with anchors."""
+    from nbconvert.filters.markdown_mistune import markdown2html_mistune
+    return wrapped(cleaned(markdown2html_mistune(tokens(source, formulas))), "wide said")
+
+
+def code_part(cell, formulas, section, injected):
+    """A code cell: its source, folded under a word where it only sets up or checks, and its outputs.
+
+    Bars of progress stay with the source. figures: the names of the files that it saves.
+    """
+    shown = [output(o, formulas, section) for o in cell.outputs]
+    bars = [o for o in shown if "<progress" in o["html"]]
+    shown = [o for o in shown if o not in bars and o["html"].strip()]
+    folded = next((FOLDED[tag] for tag in FOLDED if tag in tags(cell)), "" if shown else "Set-up")
+    settings = "injected-parameters" if injected else "parameters"
+    return {"kind": "code", "html": highlighted(cell.source), "folded": folded, "bars": bars, "outputs": shown,
+            "figures": SAVED.findall(cell.source), "id": "settings" if settings in tags(cell) else ""}
+
+
+def highlighted(source):
+    """Python as HTML."""
+    from pygments import highlight
+    from pygments.formatters import HtmlFormatter
+    from pygments.lexers import PythonLexer
+    return highlight(source, PythonLexer(), HtmlFormatter())
+
+
+def output(o, formulas, section):
+    """`{"kind": "table" | "figure" | "text", "html"}` of an output: the richest form that a page without scripts shows."""
+    data = o.get("data", {})
+    for kind in ("text/html", "text/latex", "text/markdown"):
         if kind in data:
-            data["text/markdown"] = _tokens(data.pop(kind), formulas)
-    if "text/html" in data:
-        data.pop("text/markdown", None)
-        data["text/html"] = cleaned(data["text/html"])
-    return {kind: data[kind] for kind in SHOWN if kind in data}
+            html = wrapped(cleaned(data[kind])) if kind == "text/html" else markdown("".join(data[kind]), formulas)
+            return {"kind": "table" if "<table" in html else "text", "html": html}
+    for kind in ("image/png", "image/jpeg"):
+        if kind in data:
+            picture = escape("".join(data[kind]).strip().replace("\n", ""), quote=True)
+            alt = escape(f"Figure: {section}", quote=True)
+            return {"kind": "figure", "html": f'<img src="data:{kind};base64,{picture}" alt="{alt}">'}
+    return {"kind": "text", "html": words(o)}
 
 
-# ---------------------------------------------------------------- HTML from elsewhere
-
-TEXT = "a abbr b blockquote br caption center cite code col colgroup dd del details div dl dt em figcaption figure"
-TEXT += " h1 h2 h3 h4 h5 h6 hr i img kbd li mark ol p pre progress s small span strong style sub summary sup table tbody"
-TEXT += " td tfoot th thead tr u ul var"
-MATHML = "math menclose mfrac mi mn mo mover mpadded mphantom mroot mrow ms mspace msqrt mstyle msub msubsup msup mtable"
-MATHML += " mtd mtext mtr munder munderover mmultiscripts mprescripts none mlabeledtr"
-PLAIN = {"align", "alt", "border", "class", "colspan", "dir", "height", "id", "lang", "max", "open", "rowspan", "scope",
-         "start", "style", "title", "type", "valign", "value", "width"}
-OF_MATHML = {"accent", "accentunder", "columnalign", "columnlines", "columnspacing", "depth", "display", "displaystyle",
-             "fence", "form", "linebreak", "linethickness", "lspace", "mathcolor", "mathsize", "mathvariant", "maxsize",
-             "minsize", "movablelimits", "notation", "rowlines", "rowspacing", "rspace", "scriptlevel", "separator",
-             "stretchy", "symmetric", "voffset", "xmlns"}
+def words(o):
+    """An output that is text: what was printed, an error, the text of an object."""
+    from nbconvert.filters import ansi2html
+    if o.output_type == "error":
+        return f'<pre class="error">{ansi2html(chr(10).join(o.traceback))}</pre>'
+    text = "".join(o.text if o.output_type == "stream" else o.get("data", {}).get("text/plain", ""))
+    return f"<pre>{ansi2html(text)}</pre>" if text.strip() else ""
 
 
-def cleaned(html):
-    """HTML without what runs or fetches: no scripts, no handlers, links to pages and pictures that it brings alone."""
-    import bleach
-    from bleach.css_sanitizer import ALLOWED_CSS_PROPERTIES, CSSSanitizer
-    style = CSSSanitizer([*ALLOWED_CSS_PROPERTIES, "caption-side", "margin", "padding", "border", "max-width", "opacity"])
-    html = bleach.clean("".join(html), tags={*TEXT.split(), *MATHML.split()}, attributes=_attribute, css_sanitizer=style,
-                        protocols=["http", "https", "mailto", "data"], strip=True)
-    return re.sub(r"(<style\b[^>]*>)(.*?)(</style>)", lambda m: m[1] + m[2].replace("&gt;", ">") + m[3], html, flags=re.S)
+def wrapped(html, how="wide"):
+    """HTML whose tables scroll inside themselves, also by the keyboard."""
+    return re.sub(r"<table\b.*?</table>", lambda m: f'<div class="{how}" tabindex="0">{m[0]}</div>', html, flags=re.S)
 
 
-def _attribute(tag, name, value):
-    """Whether an attribute may stay."""
-    value = value.strip().lower()
-    if name == "src":
-        return tag == "img" and (value.startswith("data:image/") or ":" not in value)
-    if name == "href":
-        return tag == "a" and not value.startswith("data:")
-    return name in PLAIN or name in OF_MATHML and tag.startswith("m")
+# ---------------------------------------------------------------- the pages of a run
 
-
-def _with(formulas, html):
-    """HTML with the formulas in the place of their words."""
-    def one(m):
-        return formulas[int(m[1])] if int(m[1]) < len(formulas) else m[0]
-    return re.sub(r"xMATHx(\d+)xMATHx", one, html)
-
-
-# ---------------------------------------------------------------- formulas and titles
-
-def _tokens(text, formulas):
-    """Put a word in place of every formula, so that Markdown leaves it alone, and collect its MathML."""
-    def one(m):
-        if m[1]:
-            return m[0]
-        formulas.append(_mathml(m[2] or m[3], "block" if m[2] else "inline"))
-        return f"xMATHx{len(formulas) - 1}xMATHx"
-    return MATH.sub(one, text)
-
-
-def _mathml(tex, display):
-    from latex2mathml.converter import convert
-    try:
-        return cleaned(convert(tex.strip(), display=display))
-    except Exception:       # the converter raises a dozen types; the source is better than no page
-        return f"<code>{escape(tex)}</code>"
-
-
-def inline(text):
-    """One line of Markdown as HTML: formulas as MathML, emphasis and links as their text."""
-    formulas = []
-    return _with(formulas, escape(_plain_links(_tokens(text, formulas))))
-
-
-def _plain_links(text):
-    return re.sub(r"\[([^\]]*)\]\([^)]*\)|[*`]", lambda m: m[1] or "", text)
-
-
-def _plain(text):
-    return re.sub(r"xMATHx\d+xMATHx|[*_`#]", "", text).strip()
-
-
-def title(nb):
-    """The first heading of a notebook (of nbformat or of plain JSON)."""
-    for cell in nb["cells"]:
-        found = re.search(r"^# (.*)$", "".join(cell["source"]), re.M) if cell["cell_type"] == "markdown" else None
-        if found:
-            return found[1].strip()
-    return "Notebook"
+def render(profile, here, everywhere):
+    """The page of a notebook that has run in a profile's run, in its place among the others; the path of it."""
+    import nbformat
+    file = here.shown.with_suffix(".html")
+    return write(file, page(nbformat.read(here.shown, as_version=4), Around(profile, here, everywhere)))

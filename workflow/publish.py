@@ -1,6 +1,6 @@
 """After a run: the index page of a profile, and the copy of its results into the repository.
 
-python -m workflow.publish index|copy --profile P [--only 02,05]
+python -m workflow.publish index|copy|figures --profile P [--only 02,05]
 python -m workflow.publish readme|results
 """
 import argparse
@@ -23,11 +23,13 @@ from lib.errors import Bad
 from lib.files import ROOT, runs_root, write
 from lib.profiles import load, seeds_of, select
 
-from .index import index, state
+from . import figures
+from .facts import state
+from .index import index
 from .jobs import cells, notebook
+from .readme import choosing_text, readme_text, tables_text
 
 TOLD = ("quick", "flower")      # profiles whose outputs are those of the committed notebooks
-SHOWN = {"paper": "At the paper's own scale", "reduced": "In the reduced profile"}     # in the README
 
 
 # ---------------------------------------------------------------- the copy into the repository
@@ -107,7 +109,9 @@ def _parts(number, settings):
 
 def copy(profile, only=None):
     """Copy results, figures and claims of the chosen settings, with TOLD the notebooks' outputs too; nothing if one is
-    missing, or if committed results of another setting would be lost. Returns the files written."""
+    missing, or if committed results of another setting would be lost. Returns the files written.
+
+    Figures of rows are then drawn again, of the rows as they were copied."""
     name, chosen = profile["profile"], select(profile, only)
     numbers = [n for n in chosen if notebook(n)]
     for number in numbers:
@@ -116,10 +120,14 @@ def copy(profile, only=None):
     written = []
     for number in numbers:
         written += _replace(ROOT / "results" / name, f"{number}.*", runs_root() / name / "results")
-        written += _replace(ROOT / "figures" / name, f"{number}_*.png", runs_root() / name / "figures")
+        for pattern in (f"{number}_*.png", f"{number}_*.pdf", f"{number}.json"):
+            written += _replace(ROOT / "figures" / name, pattern, runs_root() / name / "figures")
     written += _merge_claims(ROOT / "results" / name)
     for source, text in pages.items():
         written.append(write(source, text))
+    for number in numbers:
+        if (ROOT / "figures" / name / f"{number}.json").exists():
+            figures.redraw(profile, number, of=("rows",))
     return written
 
 
@@ -180,25 +188,14 @@ def _merge_claims(results):
     return [path]
 
 
-def readme_text():
-    """README.md with the tables of the committed results between its two marks."""
-    from lib.report.tables import readme
-    text, marks = (ROOT / "README.md").read_text(encoding="utf-8"), ("<!-- results -->", "<!-- /results -->")
-    before, _, rest = text.partition(marks[0])
-    _, end, after = rest.partition(marks[1])
-    if not end:
-        raise Bad(f"README.md: the marks {marks[0]} and {marks[1]} are missing; put them where the tables shall stand")
-    parts = [f"### {title}\n\n{readme(p)}" for p, title in SHOWN.items() if (ROOT / "results" / p).exists()]
-    return before + marks[0] + "\n" + "\n\n".join(parts) + "\n" + marks[1] + after
-
-
 def results_text():
     """RESULTS.md, the two papers beside the committed results."""
     from lib.report.reproduced import page
     return page()
 
 
-PAGES = {"readme": ("README.md", readme_text), "results": ("RESULTS.md", results_text)}
+PAGES = {"readme": {"README.md": readme_text, "docs/tables.md": tables_text, "docs/choosing.md": choosing_text},
+         "results": {"RESULTS.md": results_text}}
 
 
 def _plain(path):
@@ -214,7 +211,7 @@ def _dumps(nb):
 
 def main(argv=None):
     p = argparse.ArgumentParser(prog="python -m workflow.publish", description=__doc__.splitlines()[0])
-    p.add_argument("what", choices=("index", "copy", "readme", "results"))
+    p.add_argument("what", choices=("index", "copy", "figures", "readme", "results"))
     p.add_argument("--profile", help="default: quick")
     p.add_argument("--only", help="as 02 or 02.cifar10_cnn,05")
     a = p.parse_args(argv)
@@ -222,10 +219,13 @@ def main(argv=None):
         if a.what in PAGES:
             if a.profile or a.only:
                 raise Bad(f"{a.what}: it shows every profile with committed results; leave out --profile and --only")
-            file, text = PAGES[a.what]
-            write(ROOT / file, text())
+            for file, text in PAGES[a.what].items():
+                write(ROOT / file, text())
             return 0
         profile = load(a.profile or "quick")
+        if a.what == "figures":
+            figures.tell(*figures.redraw(profile, a.only))
+            return 0
         if a.what == "copy":
             print(f"published {len(copy(profile, a.only))} files of profile {profile['profile']}", file=sys.stderr)
             return 0
@@ -238,8 +238,9 @@ def main(argv=None):
         numbers = [n for n, s in wanted.items() if s == word]
         if numbers:
             print(f"{word}: {', '.join(numbers)}", file=sys.stderr)
-    print(f"{sum(s == 'done' for s in wanted.values())} of {len(wanted)} notebooks done; "
-          f"see {runs_root() / profile['profile'] / 'index.html'}", file=sys.stderr)
+    where = runs_root() / profile["profile"]
+    print(f"{sum(s == 'done' for s in wanted.values())} of {len(wanted)} notebooks done; see {where / 'index.html'} "
+          f"(rows in results/, figures in figures/ beside it)", file=sys.stderr)
     return 0
 
 

@@ -7,12 +7,12 @@ from ..errors import Bad
 from ..fl.rng import generator
 from ..metrics import audit
 from ..runs.shadows import PARTS
-from ..words import AVG_GAP, GAP, REFERENCE, known
+from ..words import AVG_GAP, GAP, REFERENCE, known, titled
 from .by_example import audited, chosen
 from .figures import bare, looks_of, named, settings_of
 from .numbers import number
 from .statistics import AGAIN
-from .style import GOAL, grid, legend, note, proxy
+from .style import GOAL, beyond, grid, legend, note, proxy
 
 FPR = tuple(float(f"{x:.3g}") for x in np.logspace(-3, 0, 25))      # of the ROC curves
 MEMORISED = "memorised"                 # the tenth of the forgotten examples that were memorised most
@@ -164,7 +164,10 @@ def audit_rocs(df, over="forget"):
             here = lines[lines["setting"] == setting]
             draw_floor(ax, band[band["setting"] == setting])
             draw_roc(ax, here[here["name"].str.startswith(REFERENCE)], {"color": "#777777", "lw": 1})
-            draw_roc(ax, here[here["name"] == name], drawn[name] | {"marker": None, "lw": 2.2})
+            own = here[here["name"] == name]
+            draw_roc(ax, own, drawn[name] | {"marker": None, "lw": 2.2})
+            mean = own.groupby("fpr")["value"].mean()
+            beyond(ax, 100 * mean.index, mean)
             ax.set_title(name, fontsize=9.5)
         for ax in list(block.flat)[len(names):]:
             ax.axis("off")
@@ -241,7 +244,8 @@ def audit_accuracy(df):
             draw_accuracies(ax, here, ends, drawn)
             bare(ax, ["second Retrain" if name == REFERENCE else name for name in drawn])
             ax.set_title(WORDS[over], fontsize=10)
-            ax.set_xlim(left=min(45, here["value"].min() - 2))
+            lowest = min(here["value"].min(), ends["value"].min()) if len(ends) else here["value"].min()
+            ax.set_xlim(left=min(45, lowest - 2))
         if len(settings) > 1:
             row[0].set_ylabel(title, fontweight="bold")
     for ax in axes[-1]:
@@ -293,8 +297,7 @@ def audit_models(df):
         if len(settings) > 1:
             row[0].set_ylabel(title, fontweight="bold")
     for ax, metric in zip(axes[0], metrics):
-        row = known(metric)
-        ax.set_title(f"{row.words} ({row.unit})")
+        ax.set_title(titled(metric))
     for ax in axes[-1]:
         ax.set_xlabel("models of each kind")
     note(fig, part, "forgotten examples, all of Retrain's budget; means over subsets of models", "mean over seeds")

@@ -4,11 +4,11 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from ..errors import Bad
 from ..words import AVG_GAP, RATIOS, REFERENCE, known
-from .figures import label, looks_of, methods_of, named, one, settings_of
+from .figures import label, looks_of, methods_of, named, one, papers_values, settings_of
 from .numbers import number
 from .statistics import AGAIN, in_order, noise_floor, paired, verdict
 from .stops import PLACE, SHARES
-from .style import grid, legend, note, proxy
+from .style import PAPER, beyond, grid, legend, note, proxy
 from .summary import by_seed, reference
 
 PANELS = ((AVG_GAP, "comm_bytes"), (AVG_GAP, "comp_flops"), ("forget_acc", "comm_bytes"), ("mia", "comm_bytes"),
@@ -30,25 +30,49 @@ def budget_curves(df, methods=None, panels=None):
     table = along_costs(df, methods)
     panels = panels or panels_of(table)
     settings, drawn = settings_of(table), drawn_of(table)
-    fig, axes = grid(len(settings), len(panels), width=3.2, height=2.8)
+    fig, axes = grid(len(settings), len(panels), width=3.2, height=2.8 if len(settings) < 4 else 2.1)
+    printed = set()
     for row, (setting, title) in zip(axes, settings):
+        paper, block = papers_values(df[df["setting"] == setting])
         for ax, (metric, cost) in zip(row, panels):
             here = one(table, setting, metric)
             for name, look in drawn.items():
                 draw_along(ax, here[here["name"] == name], cost, look)
-            ax.set_xlim(0, 100)
             if known(metric).kind == "gap":
-                ax.set_yscale("log")
-                ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-                ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-                ax.yaxis.set_minor_formatter(NullFormatter())
-        row[0].set_ylabel(title, fontweight="bold")
+                logarithmic(ax.yaxis)
+            ax.set_xlim(0, 100)
+            if metric == AVG_GAP and draw_printed(ax, paper, RATIOS[cost], drawn):
+                printed.add(block)
+            means = here.groupby(["name", "round"])[[cost, "value"]].mean()
+            beyond(ax, means[cost], means["value"])
+        row[0].set_ylabel(title.replace(", ", "\n").replace(": ", "\n"), fontweight="bold")
     for top, bottom, (metric, cost) in zip(axes[0], axes[-1], panels):
         top.set_title(label(metric, table))
         bottom.set_xlabel(f"{known(cost).words}, % of Retrain's")
-    note(fig, table, "gap: lower is better; black: Retrain, stopped there", "lines: mean over seeds", of=df)
-    legend(fig, [proxy(said(name), **look | {"marker": None}) for name, look in drawn.items()])
+    note(fig, table, "gap: lower is better; black: Retrain, stopped there",
+         "lines: mean over seeds, bands (NoT, Retrain): smallest to largest seed", of=df)
+    keys = [proxy(said(name), **look | {"marker": None}) for name, look in drawn.items()]
+    if printed:
+        keys.append(proxy(f"paper, in the method's colour: {' and '.join(sorted(printed))}", **PAPER))
+    legend(fig, keys)
     return fig
+
+
+def logarithmic(axis):
+    """A logarithmic axis with plain numbers."""
+    axis.axes.set_yscale("log")
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def draw_printed(ax, paper, ratio, drawn):
+    """The paper's gaps at the paper's costs as diamonds in their methods' colours; whether there is one in the panel."""
+    found = [(100 * paper[method, ratio], gap, method) for (method, metric), gap in paper.items()
+             if metric == AVG_GAP and (method, ratio) in paper and method in drawn and gap > 0]
+    for cost, gap, method in found:
+        ax.plot(cost, gap, zorder=7, clip_on=False, **PAPER | {"mec": drawn[method]["color"], "ms": 5.5})
+    return bool(found)
 
 
 def along_costs(df, methods=None):
@@ -88,9 +112,11 @@ def said(name):
 
 
 def draw_along(ax, lines, cost, look):
-    """The mean over seeds of one name, along what it costs."""
+    """The mean over seeds of one name, along what it costs; NoT's and Retrain's from smallest to largest seed."""
     by_round = lines.groupby("round")
     mean = by_round[cost].mean(), by_round["value"].mean()
+    if lines["seed"].nunique() > 1 and (lines["name"].iloc[0] == "NoT" or lines["method"].iloc[0] == REFERENCE):
+        ax.fill_between(mean[0], by_round["value"].min(), by_round["value"].max(), color=look["color"], alpha=0.15, lw=0)
     ax.plot(*mean, **look | {"marker": look.get("marker") if len(mean[0]) < 2 else None})
 
 

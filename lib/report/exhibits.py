@@ -87,11 +87,13 @@ def tagged(df):
     """
     place = ["notebook", "setting", "model", "variant", "metric"]
     empty = df["table"] == ""
-    found = df.loc[empty, place].drop_duplicates()
-    words = {tuple(row): stands_for(*row) for row in found.itertuples(index=False)}
-    tags = [words[tuple(row)] for row in df.loc[empty, place].itertuples(index=False)]
+    rows = df.loc[empty, place]
+    different = rows.drop_duplicates()
+    words = np.array([stands_for(*row) for row in different.itertuples(index=False)], dtype=object)
     table = df["table"].to_numpy(dtype=object).copy()
-    table[np.flatnonzero(empty)] = tags
+    if len(rows):
+        which = rows.groupby(place, sort=False).ngroup()        # numbered as they come, as `different` is
+        table[np.flatnonzero(empty)] = words[which]
     return df.assign(table=table)
 
 

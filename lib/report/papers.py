@@ -5,6 +5,7 @@ import pandas as pd
 from ..errors import Bad
 from ..files import ROOT
 from ..words import AVG_GAP, RATIOS, REFERENCE, column_order, metric, rank
+from .rows import origin
 from .summary import summary
 
 # ---------------------------------------------------------------- beside the papers
@@ -55,6 +56,7 @@ def compare(df, table, dataset=None, model=None, distribution=None, stop="oracle
     out = out.sort_values(["method", "variant", "metric"], kind="stable", ignore_index=True, key=as_shown)
     out.attrs["caption"] = (f"Paper: {table}, {there['dataset']}, {there['model']}. "
                             f"Ours: {here['dataset']}, {here['model']}, stop: {stop}")
+    out.attrs["origin"] = origin(df)
     return out[["method", "variant", "metric", "unit", "paper", "paper_sd", "recomputed", "ours", "sd", "difference",
                 "n", "diverged", "of"]]
 

@@ -9,7 +9,7 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-from ..files import ROOT
+from ..files import ROOT, folder
 from ..settings import complete
 
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "pandas")
@@ -27,6 +27,18 @@ def provenance(profile, notebook, tasks=()):
                   "settings": {task.name: settings_hash(task.settings) for task in tasks},
                   "data": data_hashes(tasks)}
     return found
+
+
+def in_words(profile, notebook):
+    """`From ./run_all.sh --profile reduced --only 02, commit 31295babd283`, of a table in a run or a committed one."""
+    about = {}
+    for where in (folder(profile), ROOT / "results" / profile):
+        path = where / f"{notebook}.meta.json"
+        if path.exists():
+            about = json.loads(path.read_text(encoding="utf-8"))
+            break
+    made_at = f", commit {about['commit']}" if about.get("commit") else ""
+    return f"From {command(profile, notebook)}{made_at}"
 
 
 def command(profile, notebook):

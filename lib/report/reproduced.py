@@ -20,6 +20,7 @@ from .provenance import outdated
 from .rows import load_results
 from .statistics import not_converged
 from .tables import signed
+from .unasked import QUESTIONS, answered
 
 SCALES = ("paper", "reduced", "quick")          # the first that is committed is shown
 GAP_OF_MEANS = "avg_gap_of_means"
@@ -366,6 +367,37 @@ def headline():
     return "\n".join(lines)
 
 
+def unasked():
+    """What neither paper asks: three lines and a picture for each notebook of ours, Markdown."""
+    parts = []
+    for question in QUESTIONS:
+        found = ((profile, committed(profile, question.notebook)) for profile in SCALES)
+        profile, df = next(((profile, df) for profile, df in found if df is not None), ("", None))
+        head = f"**{question.asks}**"
+        if df is None:
+            parts.append(f"{head} {NOT_YET}: no rows are committed.")
+            continue
+        about = (f"{head} Scale: **{profile}**; n = {df['seed'].nunique()}; notebook {question.notebook}; "
+                 f"`{COMMAND.format(profile, question.notebook)}`.")
+        parts += [about, "\n".join(f"* {line}" for line in answered(question.lines, df)), shown(question, profile)]
+    return "\n\n".join(filter(None, parts))
+
+
+def shown(question, profile):
+    """The picture itself, where it is committed."""
+    path = f"figures/{profile}/{question.figure}.png"
+    return f"![notebook {question.notebook}]({path})" if (ROOT / path).exists() else ""
+
+
+def own_ledger():
+    """The statements of our own and what became of them, at each scale, a Markdown table; empty without any."""
+    found = {profile: judged(profile) for profile in SCALES}
+    texts = {line.id: line.text for claims in found.values() for line in claims.itertuples()
+             if line.id not in claim_texts().index}
+    lines = [[id, texts[id], *(verdicts_in_words(found[profile], id) for profile in SCALES)] for id in sorted(texts)]
+    return grid_of(["id", "statement", *SCALES], lines) if lines else ""
+
+
 INTRO = """# The two papers beside ours
 
 Made by `python -m workflow.publish results` from the committed rows under [results/](results); nothing here is written by hand. **Scale**: `paper` is the paper's own data, net, rounds; `reduced` is real data at a size for CPUs, `quick` is for reading. **Rank correlation** is Spearman's, of the order of methods by average gap with the paper's order. **Stops**: the papers' tables are read at the round with the smallest gap, an oracle; the answers below use equal budgets, differences are paired by seed, with a 95 % interval."""
@@ -378,11 +410,11 @@ def page():
     tables = [section(e) for e in EXHIBITS.values() if e.is_table]
     figures = [section(e) for e in EXHIBITS.values() if not e.is_table]
     tested = [text for text in map(counts, SCALES) if text]
-    parts = [INTRO, "## In a minute", headline(), "## Status", grid_of(["", *status.columns], lines),
+    parts = [INTRO, "## In a minute", headline(), "## What neither paper asks", unasked(), "## Status", grid_of(["", *status.columns], lines),
              "## Tables", *tables, "## Figures",
              "The papers print no numbers beside their curves: what stands here is what became of the statements that "
              "name the figure.", *figures,
-             "## The ledger of statements", ". ".join(tested) + ".", ledger(),
+             "## The ledger of statements", ". ".join(tested) + ".", ledger(), "### Our own", own_ledger(),
              "## What others report of NoT", elsewhere(), "## Where the rows come from", provenance()]
     return "\n\n".join(parts) + "\n"
 

@@ -2,6 +2,7 @@
 import pandas as pd
 
 from ..errors import Bad
+from ..words import REFERENCE
 from .budgets import along_costs, drawn_of, said, words_of
 from .figures import settings_of
 from .numbers import number
@@ -72,7 +73,7 @@ def through_rounds(df, rounds=ROUNDS):
         for name, look in drawn.items():
             draw_path(row, here[here["name"] == name], look)
         row[0].plot(0, 0, **GOAL)
-        row[0].set_ylabel(f"{title}\ntest accuracy − Retrain's", fontweight="bold")
+        row[0].set_ylabel(f"{title}\n\ntest accuracy − Retrain's", fontweight="bold")
         row[1].set_ylabel("forget accuracy − Retrain's")
         row[2].set_ylabel("test accuracy − Retrain's")
         for ax in row:
@@ -82,7 +83,8 @@ def through_rounds(df, rounds=ROUNDS):
         ax.set_xlabel(words)
     for ax, words in zip(axes[0], ("use against forgetting", "forgetting against bytes", "use against bytes")):
         ax.set_title(words)
-    note(fig, table, f"dots: after {', '.join(map(str, rounds))} rounds; the large one is the last", "lines: mean over seeds", of=df)
+    note(fig, table, f"dots: after {', '.join(map(str, rounds))} rounds; the large one is the last", "lines: mean over seeds, crosses (NoT, Retrain): "
+         "smallest to largest seed", of=df)
     legend(fig, [proxy(said(name), **look | {"marker": "o", "ms": 4}) for name, look in drawn.items()])
     return fig
 
@@ -107,3 +109,12 @@ def draw_path(row, lines, look):
     for ax, x, y in zip(row, (mean["forget_acc"], sent, sent), (mean["test_acc"], mean["forget_acc"], mean["test_acc"])):
         ax.plot(x, y, **look)
         ax.plot(x.iloc[-1:], y.iloc[-1:], **last)
+    if lines["seed"].nunique() > 1 and (lines["name"].iloc[0] == "NoT" or lines["method"].iloc[0] == REFERENCE):
+        draw_reach(row[0], lines[lines["round"] == lines["round"].max()], look["color"])
+
+
+def draw_reach(ax, end, color):
+    """A cross at the end of a line, from the smallest to the largest seed."""
+    of = end.groupby("metric")["value"].agg(["mean", "min", "max"])
+    (x, left, right), (y, low, high) = of.loc["forget_acc"], of.loc["test_acc"]
+    ax.errorbar(x, y, [[y - low], [high - y]], [[x - left], [right - x]], color=color, elinewidth=1.2, zorder=6)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import infer_dtype
 
 from ..checksums import seal, verify
 from ..errors import Bad, nearest
@@ -47,6 +48,13 @@ def option(df, key):
     found = df["variant"].str.extract(rf"(?:^|;){key}=([^;]*)", expand=False)
     numbers = pd.to_numeric(found, errors="coerce")
     return numbers if numbers.notna().sum() == found.notna().sum() else found
+
+
+def origin(df):
+    """`{"profile", "notebook"}` of the rows that a table is made of; empty where it does not say."""
+    if {"profile", "notebook"} <= set(df.columns) and len(df[["profile", "notebook"]].drop_duplicates()) == 1:
+        return {column: df[column].iloc[0] for column in ("profile", "notebook")}
+    return df.attrs.get("origin", {})
 
 
 def has_option(part, key):
@@ -186,9 +194,10 @@ def check_columns(df):
 def check_text(df, column):
     """Bad if a value of a column of text is no text, or empty where it has to be named."""
     values = df[column]
-    other = [value for value in values if not isinstance(value, str)]
-    if other:
-        raise Bad(f"results: column {column!r} holds a value that is no text, e.g. {other[0]!r}")
+    text = infer_dtype(values, skipna=False) in ("string", "empty") and values.notna().all()
+    if not text:
+        other = next(value for value in values if not isinstance(value, str))
+        raise Bad(f"results: column {column!r} holds a value that is no text, e.g. {other!r}")
     if column in ("method", "metric", "unit") and (values == "").any():
         raise Bad(f"results: column {column!r} is empty in {int((values == '').sum())} rows; it has to be named")
 

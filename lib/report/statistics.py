@@ -7,6 +7,7 @@ from scipy.stats import t as student
 
 from ..errors import Bad
 from ..words import AVG_GAP, REFERENCE, known, rank
+from .rows import origin
 from .stops import LOOK
 from .summary import by_seed
 
@@ -69,9 +70,14 @@ def noise_floor(df, stop="last", metric=AVG_GAP):
 
 def pairs(df, stop="full", metric=AVG_GAP):
     """All pairs of methods of each setting, compared seed by seed: setting, method, other, the `Paired` of method minus
-    other, floor, verdict on `method`. Runs are named as in `by_seed`; of Retrain the second one stands for both."""
+    other, floor, verdict on `method`. Runs are named as in `by_seed`; of Retrain the second one stands for both.
+
+    stop: see `lib/report/stops.py`; Bad where nothing was judged there, or where less of the metric is not better."""
     if known(metric).kind not in LOW_IS_GOOD:
         raise Bad(f"pairs: of {metric} less is not better; take a gap or a cost, as avg_gap")
+    there = df.loc[(df["metric"] == AVG_GAP) & (df["stop"] != "curve"), "stop"].unique()
+    if len(there) and stop not in there:
+        raise Bad(f"pairs: no run was judged at the stop {stop!r}; take {' or '.join(sorted(there))}")
     floors, out = noise_floor(df, stop, metric), []
     for setting, table in by_seed(df, metric, stop).groupby("setting"):
         names = in_order(table)
@@ -81,7 +87,19 @@ def pairs(df, stop="full", metric=AVG_GAP):
                 floor = floors.get(setting, 0.0)
                 out.append({"setting": setting, "method": name, "other": other, **found._asdict(), "floor": floor,
                             "verdict": verdict(found, floor)})
-    return pd.DataFrame(out, columns=["setting", "method", "other", *Paired._fields, "floor", "verdict"])
+    table = pd.DataFrame(out, columns=["setting", "method", "other", *Paired._fields, "floor", "verdict"])
+    table.attrs["origin"] = origin(df)
+    return table
+
+
+def told_of_pairs(table):
+    """What `pairs` returns as text: `+1.20` and its interval, in how many seeds the first is smaller."""
+    names = ["method", "other"] if table["setting"].nunique() == 1 else ["setting", "method", "other"]
+    out = table[names].copy()
+    out["difference"] = [f"{mean:+.2f}" for mean in table["mean"]]
+    out["95 % interval"] = ["–" if np.isnan(low) else f"{low:+.2f} to {high:+.2f}" for low, high in zip(table["low"], table["high"])]
+    out["smaller in"] = [f"{wins} of {n}" for wins, n in zip(table["wins"], table["n"])]
+    return out.assign(verdict=table["verdict"])
 
 
 def in_order(table):
@@ -106,7 +124,9 @@ def tiers(df, stop="full", metric=AVG_GAP):
             out += [{"setting": setting, "tier": tier, "method": name, "mean": table[name].mean(),
                      "n": int(table[name].notna().sum()), "of": len(table)} for name in alike]
             left = [name for name in left if name not in alike]
-    return pd.DataFrame(out, columns=["setting", "tier", "method", "mean", "n", "of"])
+    table = pd.DataFrame(out, columns=["setting", "tier", "method", "mean", "n", "of"])
+    table.attrs["origin"] = origin(df)
+    return table
 
 
 # ---------------------------------------------------------------- has the reference converged?

@@ -32,41 +32,47 @@ class Goal(NamedTuple):
     val_acc: float = np.nan
 
 
+class Points(NamedTuple):
+    """The curve of a run: its evaluated rounds `[n]`, ascending, and `{metric: values [n]}` of what was ever measured."""
+    rounds: np.ndarray
+    values: dict
+
+
 # ---------------------------------------------------------------- one run
 
 def smallest_gap(points, goal):
     """The round with the smallest average gap, the earliest of equals; the last where no round has one."""
     if goal.costs is None:
         return None
-    if AVG_GAP not in points:
-        return points.index[-1]
-    return points[AVG_GAP].idxmin()
+    if AVG_GAP not in points.values:
+        return points.rounds[-1]
+    return points.rounds[np.nanargmin(points.values[AVG_GAP])]
 
 
 def within(points, goal, share):
     """The last evaluated round within a share of Retrain's costs; None where the first is dearer."""
-    costs = {name: total for name, total in (goal.costs or {}).items() if total > 0 and name in points}
+    costs = {name: total for name, total in (goal.costs or {}).items() if total > 0 and name in points.values}
     if not costs:
         return None
-    affordable = pd.Series(True, points.index)
+    affordable = np.full(len(points.rounds), True)
     for name, total in costs.items():
-        affordable &= points[name] <= (share + FORGIVEN) * total
-    return points.index[affordable].max() if affordable.any() else None
+        affordable &= points.values[name] <= (share + FORGIVEN) * total
+    return points.rounds[affordable][-1] if affordable.any() else None
 
 
 def recovered(points, goal):
     """The first round with the original model's validation accuracy, minus a point; None where there is none."""
-    if "val_acc" not in points:
+    if "val_acc" not in points.values:
         return None
-    there = points["val_acc"] >= goal.val_acc - POINT
-    return points.index[there].min() if there.any() else None
+    there = points.values["val_acc"] >= goal.val_acc - POINT
+    return points.rounds[there][0] if there.any() else None
 
 
 def highest_test(points, goal):
     """The round with the highest test accuracy, the earliest of equals."""
-    if "test_acc" not in points or points["test_acc"].isna().all():
+    if "test_acc" not in points.values:
         return None
-    return points["test_acc"].idxmax()
+    return points.rounds[np.nanargmax(points.values["test_acc"])]
 
 
 CHOOSE = {**{name: partial(within, share=share) for name, share in SHARES.items()},
@@ -98,21 +104,34 @@ def is_time(name):
 
 def chosen_rounds(curves, last):
     """`{stop: the chosen round of each run, a Series over RUN}`."""
-    wide = curves.pivot(index=[*RUN, "round"], columns="metric", values="value")
-    ended = last.groupby(RUN)["round"].max()
+    ended = last.groupby(RUN)["round"].max().to_dict()
     lost = set(last[last["metric"] == DIVERGED].set_index(RUN).index)
     goals = goals_of(last)
     found = {stop: {} for stop in CHOOSE}
-    for run, points in wide.groupby(level=RUN):
+    for run, points in points_of(curves):
         if run not in ended:
             continue
         goal = goals.get(tuple(run[RUN.index(column)] for column in PLACE), Goal())
-        points = points.droplevel(RUN).dropna(axis="columns", how="all")
         for stop, choose in CHOOSE.items():
             at = choose(points, goal)
             if at is not None:
                 found[stop][run] = ended[run] if run in lost and stop in LOOK else at
     return {stop: pd.Series(rounds, dtype="int64") for stop, rounds in found.items()}
+
+
+def points_of(curves):
+    """`[(run, Points)]` of the rows of curves."""
+    wide = curves.pivot(index=[*RUN, "round"], columns="metric", values="value")
+    runs = wide.index.droplevel("round")
+    rounds = wide.index.get_level_values("round").to_numpy()
+    numbers = wide.to_numpy()
+    begins = np.flatnonzero(~runs.duplicated())
+    found = []
+    for run, begin, end in zip(runs[begins], begins, [*begins[1:], len(wide)]):
+        columns = zip(wide.columns, numbers[begin:end].T)
+        values = {name: column for name, column in columns if not np.isnan(column).all()}
+        found.append((run, Points(rounds[begin:end], values)))
+    return found
 
 
 def goals_of(last):

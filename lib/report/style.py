@@ -1,21 +1,26 @@
 """How figures look: one colour, marker and line for each method, the frame around the panels, the file."""
-import io
+import textwrap
 import zlib
 
 import matplotlib.pyplot as plt
+import numpy as np
 import seaborn as sns
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
-from ..files import folder, write
 from ..words import CHANGES, METHODS, REFERENCE, Method
+from . import colours
 from .tables import lost_text, seeds_text
 
 GOAL = {"color": METHODS[REFERENCE].color, "ls": (0, (4, 3)), "lw": 1.2}
 PAPER = {"marker": "D", "ls": "", "mfc": "white", "mec": "#111111", "mew": 1.4, "ms": 6.5}
-# For what has no row in lib/words.py; none is near a method's colour.
-SPARE = ("#E7298A", "#17BECF", "#66A61E", "#7570B3", "#D95F02", "#8B0000", "#FF6F61", "#2F4F4F", "#7F7F00", "#8DA0CB")
+# For what has no row in lib/words.py; each is far from those before it for every kind of eyes.
+SPARE = ("#9702F7", "#FAA033", "#66C3F6", "#8B125A", "#3E33B0", "#30540A", "#90C576", "#CC5DFB", "#D66218", "#872284",
+         "#9A6593", "#09A069")
 MARKERS = "osDv^P<>Xh"
+UNDER = {"fc": "white", "ec": "none", "pad": 0.8, "alpha": 0.85}       # behind letters that stand on lines
 TWINS = ((1, 1.2), (4, 1.2, 1, 1.2, 1, 1.2), (2, 3))    # dashes of a method's other variants
+LETTERS = 14            # of a note, in an inch
 
 
 def style():
@@ -28,22 +33,18 @@ def style():
         "svg.hashsalt": "fixed", "axes.titleweight": "bold", "axes.axisbelow": True})
 
 
-def save_figure(fig, profile, name):
-    """Write <name>.png among the profile's figures: the same figure gives the same bytes."""
-    from PIL import Image
-    raw, small = io.BytesIO(), io.BytesIO()
-    fig.savefig(raw, format="png", bbox_inches="tight", metadata={"Software": None})
-    # 256 colours are plenty for lines and letters and a third of the size
-    Image.open(raw).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "png", optimize=True)
-    write(folder(profile, "figures") / f"{name}.png", min(raw.getvalue(), small.getvalue(), key=len))
-
-
 def note(fig, df, text="", many="", of=None):
     """One small line above the panels: how to read it, n, and which runs diverged in `of`, the whole table."""
     n = df.groupby(["setting", "method", "variant"])["seed"].nunique()
     words = [text, many if n.max() > 1 else "", seeds_text(n).replace("mean ± sd over ", ""),
              "" if of is None else lost_text(of)]
-    fig.suptitle("; ".join(w for w in words if w), x=0.008, ha="left", fontsize=9, color="#666666")
+    say(fig, "; ".join(w for w in words if w))
+
+
+def say(fig, text):
+    """A small line above the panels, in several lines where the figure is narrow."""
+    lines = textwrap.wrap(text, max(40, int(fig.get_figwidth() * LETTERS)))
+    fig.suptitle("\n".join(lines), x=0.008, ha="left", fontsize=9, color="#555555")
 
 
 # ---------------------------------------------------------------- how a method is drawn
@@ -51,8 +52,8 @@ def note(fig, df, text="", many="", of=None):
 def looks(names, methods=None):
     """`{name: how it is drawn}` for all lines of one figure, in order; two never look alike.
 
-    names: methods, or labels; methods: {name: its method} where names stand for variants. The first of a method's
-    variants (the plain one) has its full colour, the others are paler and have dashes of their own.
+    names: methods, or labels; methods: {name: its method} where names stand for variants. All variants of a method have
+    its colour; the first (the plain one) has its dashes, the others are thinner and have dashes of their own.
     """
     methods = methods or {}
     of = {name: methods.get(name, name) for name in names}
@@ -77,12 +78,12 @@ def plain_look(row):
 def twin_look(row, k):
     """What differs for the k-th further variant of a method."""
     lap, place = divmod(k - 1, len(TWINS))
-    return {"color": sns.desaturate(row.color, 0.6 / (1 + lap)), "dashes": TWINS[place], "alpha": 0.75}
+    return {"dashes": TWINS[place], "lw": 1.6 / (1 + lap / 2), "mfc": "white"}
 
 
 def rows_of(names):
     """`{name: its row}`: those of lib/words.py; every other name gets a spare colour, nearly always the same one, and
-    none that another name of this figure has."""
+    one that is far from those of this figure."""
     table = {**METHODS, **CHANGES}
     found = {name: table[name] for name in names if name in table}
     others = sorted(set(names) - set(table))
@@ -98,11 +99,13 @@ def rows_of(names):
 
 
 def free_place(name, palette, taken):
-    """The place in the palette that a name gets: its own by a checksum, or the next that is not taken."""
-    place = zlib.crc32(name.encode()) % len(palette)
-    while palette[place] in taken:
-        place = (place + 1) % len(palette)
-    return place
+    """The place in the palette that a name gets: its own by a checksum, or the next that is clear of what is taken, or
+    that which is farthest from it."""
+    first = zlib.crc32(name.encode()) % len(palette)
+    places = [(first + i) % len(palette) for i in range(len(palette))]
+    far = {place: colours.nearest(palette[place], taken) for place in places}
+    clear = [place for place in places if far[place] >= colours.CLEAR]
+    return clear[0] if clear else max(places, key=far.get)
 
 
 def color(method):
@@ -126,6 +129,24 @@ def bare(ax, names=None):
     else:
         ax.set_yticks(range(len(names)), names)
         ax.set_ylim(len(names) - 0.5, -0.5)
+
+
+def whole(axis):
+    """Ticks of an axis at whole numbers alone, as rounds are."""
+    axis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+
+
+def beyond(ax, x, y):
+    """An arrow and a count at each edge of a panel beyond which some of these points lie; how far, too."""
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    (left, right), (bottom, top) = sorted(ax.get_xlim()), sorted(ax.get_ylim())
+    sides = {"right": (x > right, x, max, "→", (0.99, 0.02)), "left": (x < left, x, min, "←", (0.01, 0.02)),
+             "top": (y > top, y, max, "↑", (0.5, 0.93)), "bottom": (y < bottom, y, min, "↓", (0.5, 0.02))}
+    for side, (out, values, farthest, arrow, place) in sides.items():
+        if out.any():
+            words = f"{arrow} {out.sum()} of {len(x)} points, to {farthest(values[out]):.3g}"
+            ax.text(*place, words, transform=ax.transAxes, ha=side if side in ("left", "right") else "center",
+                    va="bottom", fontsize=7.5, color="#555555", zorder=9, bbox=UNDER)
 
 
 def legend(fig, handles, **more):

@@ -22,6 +22,7 @@ CHECKPOINT_SECONDS = 60     # a checkpoint at least so often, however rarely met
 
 # Settings that say what is computed with a task, or how fast, and not what the task is.
 NOT_OF_A_TASK = {"methods", "ablations", "ablation_rounds", "traced", "trace_rounds", "studies", "shadows", "gammas",
+                 "after_rounds", "relearn_images", "relearn_rounds", "bits", "leavers", "in_turn", "request_rounds",
                  "random_draws", "threads", "device", "cuda_graphs", "history_limit_gb"}
 
 

@@ -125,7 +125,7 @@ def test_profiles_have_a_panel_for_before_and_after():
     found = {ax.get_title(): line(ax, words.METHODS["NoT"].color).get_ydata()[0] for ax in fig.axes}
     assert found == {"CKA, before recovery": 0.6, "CKA, after recovery": 1.0, "normalised, before": pytest.approx(0.5),
                      "normalised, after": 1.0}
-    assert all(ax.get_ylim() == (-0.1, 1.05) for ax in fig.axes)
+    assert all(ax.get_ylim() == (-0.1, 1.06) for ax in fig.axes)
     assert [t.get_text() for t in fig.axes[0].get_xticklabels()] == ["conv0", "conv1"]
 
 
@@ -134,4 +134,5 @@ def test_flows_draw_the_bound_below_the_time():
     fig = theory.flows({"toy": run}, {"time": 1.0, "bound": 50.0, "corrected": 0.001})
     assert fig.axes[0].lines[1].get_ydata().tolist() == [0.0, 0.5, 1.0]
     last = fig.axes[-1]
-    assert [bar.get_width() for bar in last.patches] == [1.0, 50.0, 0.01] and last.get_xlim() == (0.01, 200)
+    assert [bar.get_width() for bar in last.patches] == [1.0, 50.0, 0.001] and last.get_xlim() == (0.01, 600)
+    assert "50 times" in fig.get_suptitle() and [t.get_text() for t in last.texts][-1] == " 0.001"

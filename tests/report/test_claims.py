@@ -442,6 +442,66 @@ def test_an_audit_whose_floor_leaves_out_guessing_says_nothing():
     assert row["verdict"] == "not testable at this scale" and "second Retrain" in row["value"]
 
 
+# ---------------------------------------------------------------- 13
+
+def happened(then, metric, values, round=0, **words):
+    """One metric of one part, {name: value}; `again` is the second Retrain."""
+    said = ";".join(f"{k}={v}" for k, v in {**words, "then": then}.items())
+    names = {("Retrain name=again;" if name == "again" else f"{name} ") + said: v for name, v in values.items()}
+    return made({metric: names}, stop="last" if then in ("in_few_bits", "negated_again", "who_left") else "curve",
+                round=round)
+
+
+def over_rounds(then, metric, first, last, **words):
+    return both(happened(then, metric, first, 0, **words), happened(then, metric, last, 4, **words))
+
+
+def known_again(rounds):
+    """Relearning from all 9 images, round by round; the original knows 100 %. rounds: {name: when it does}."""
+    parts = [happened("relearnt", "forget_acc", {"Original": 100.0}, 0, images=9)]
+    for r in range(1, 6):
+        parts.append(happened("relearnt", "forget_acc", {n: 99.5 if r >= at else 50.0 for n, at in rounds.items()}, r, images=9))
+    return both(*parts)
+
+
+def suspected(by, metric, when="end", seed=0, **values):
+    return happened("who_left", metric, values, when=when, by=by).assign(seed=seed)
+
+
+def steps(value):
+    return both(*(suspected(by, "leaver_auc", "start", seed, NoT=value)
+                  for by in ("loss", "gradient", "first") for seed in range(3)))
+
+
+def in_turn(metric, *requests, **words):
+    return both(*(happened("in_turn", metric, values, r, **words) for r, values in enumerate(requests, 1)))
+
+
+START = {"Retrain": 40.0, "again": 41.0, "NoT": 42.0, "FT": 60.0}
+for id, then, words in (("A07", "further", {}), ("A09", "relearnt", {"images": 3})):
+    metric = "forget_acc" if id == "A07" else "others_acc"
+    case("13", id, *(over_rounds(then, metric, START, {"Retrain": 45.0, "again": 47.0, "NoT": 46.0 + v, "FT": 60.0}, **words)
+                     for v in (2.0, 3.0)))
+case("13", "A08", *(over_rounds("further", "avg_gap", {"NoT": 3.0, "FT": 5.0}, {"NoT": v, "FT": 4.0}) for v in (2.0, 3.5)))
+case("13", "A10", *(known_again({"Retrain": 3, "again": 4, "NoT": v, "FT": 5}) for v in (3, 2)))
+case("13", "A11", *(both(happened("in_few_bits", "forget_acc", START, bits=32),
+                         happened("in_few_bits", "forget_acc", START | {"again": 42.0, "NoT": 43.0 + v}, bits=4)) for v in (0, 1)))
+case("13", "A12", *(both(happened("negated_again", "forget_acc", {"Retrain": 1.0, "again": 2.0, "NoT": v}),
+                         happened("negated_again", "test_acc", {"Retrain": 1.0, "again": 1.0, "NoT": 1.0})) for v in (2.0, 3.0)))
+case("13", "A13", steps(0.6), steps(0.8))
+case("13", "A14", *(suspected("loss", "leaver_first", Retrain=100.0, again=100.0, NoT=v, Original=0.0) for v in (100.0, 0.0)))
+case("13", "A15", *(in_turn("avg_gap", {"NoT": 2.0}, {"NoT": v}) for v in (3.0, 1.0)))
+case("13", "A16", *(in_turn("forget_acc", {"NoT": 42.0, "Retrain": 40.0}, {"NoT": v, "Retrain": 50.0}) for v in (53.0, 51.0)))
+case("13", "A17", *(both(in_turn("avg_gap", {"NoT": 2.0, "again": 1.0, "Retrain": 0.0}, {"NoT": v, "again": 1.0}),
+                         in_turn("avg_gap", {"again": 3.0}, {"again": 3.0}, stopped="early")) for v in (3.0, 5.0)))
+
+
+def test_a_step_is_judged_over_several_seeds():
+    few = steps(0.5)
+    row = judged("A13", {"df": few[few["seed"] < 2]})
+    assert row["verdict"] == "not testable at this scale" and "3 seeds" in row["value"]
+
+
 NAMES = [(f.notebook, f.name) for f in CLAIMS.values()]
 
 
@@ -461,7 +521,7 @@ def test_a_claim_fails(notebook, name):
 @pytest.mark.parametrize("f", list(CLAIMS.values()), ids=lambda f: f.name)
 def test_a_claim_says_its_sentence_and_its_test(f):
     assert f.text and f.text == claim_texts()["claim"].get(f.id, f.text)
-    assert f.id in claim_texts().index or f.id[0] in "AB"      # our own: of notebooks 12 and 10
+    assert f.id in claim_texts().index or f.id[0] in "AB"      # our own: of notebooks 12, 13 and 10
     assert "Test: " in " ".join(inspect.getdoc(f).split())
 
 

@@ -8,11 +8,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.colors import to_rgb
 
 from lib import files, words
 from lib.errors import Bad
-from lib.report import figures, papers, pictures, rows, style, tables
+from lib.report import drawn, figures, papers, pictures, rows, style, tables
 
 METHODS = ("Retrain", "FT", "NoT")
 COLORS = {name: row.color for name, row in words.METHODS.items()}
@@ -75,19 +74,6 @@ def test_methods_of_ones_own_never_meet(count):
     assert drawn["NoT"]["color"] == COLORS["NoT"]
 
 
-@pytest.mark.parametrize("group", [
-    ("Original", "Retrain", "FT", "NoT", "FedEraser", "FUKD", "PGD", "MoDE", "FCU"),
-    ("Retrain", "FT", "NoT", "RandL", "GA", "BadT", "l1-sparse", "SSD", "SalUn"),
-    ("Original", "Retrain", "TIS-Reset", "Random-Reset", "TIS-Reset+TRIM", "Random-Reset+TRIM")])
-def test_methods_of_one_figure_differ_in_colour_or_in_marker_for_colour_blind_eyes(group):
-    red_green = np.array([[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]])  # deuteranopia
-    for a, b in itertools.combinations(group, 2):
-        normal = np.abs(np.subtract(to_rgb(COLORS[a]), to_rgb(COLORS[b]))).max()
-        seen = np.linalg.norm(red_green @ np.subtract(to_rgb(COLORS[a]), to_rgb(COLORS[b])))
-        assert normal > 0.15, (a, b)
-        assert seen > 0.1 or words.METHODS[a].marker != words.METHODS[b].marker, (a, b)
-
-
 def test_curves_end_where_the_table_says():
     fig = figures.curves(frame())
     assert [ax.get_title() for ax in fig.axes] == [
@@ -119,10 +105,13 @@ def test_versus_retrain_by_hand():
     gap = panel(fig, "average gap")
     assert list(bars(gap)) == ["NoT", "FT"]  # best on top, without Retrain
     assert bars(gap) == {"NoT": 1.0, "FT": 4.0}
-    assert bars(panel(fig, "data sent")) == pytest.approx({"NoT": 0.5, "FT": 0.8})
+    cost = panel(fig, "cost")
+    assert bars(cost) == pytest.approx({"NoT": 0.5, "FT": 0.8})
+    ticks = [x.get_xdata()[0] for x in cost.lines if x.get_marker() == "|"]
+    assert ticks == pytest.approx([0.5, 0.8])       # FLOPs
     big = [x.get_xdata()[0] for x in panel(fig, "forget accuracy").lines if x.get_markersize() == 7]
     assert big == [-1.0, 4.0]
-    assert len(figures.versus_retrain(frame(settings=("a", "b")), stop="last").axes) == 14
+    assert len(figures.versus_retrain(frame(settings=("a", "b")), stop="last").axes) == 12
 
 
 def variant(method, **options):
@@ -143,12 +132,60 @@ def test_a_second_retrain_is_the_noise_floor():
 def test_variants_of_a_method_are_told_apart():
     fig = figures.curves(variant("FT", lr=0.2), "mia")
     names = [t.get_text() for t in fig.legends[0].get_texts()]
-    assert names == ["Retrain", "FT", "FT lr=0.2", "NoT", "end of Retrain (the goal)"]
-    drawn = {(x.get_color(), x.get_linestyle()) for x in fig.axes[0].lines if x.get_linewidth() > 1.5}
+    assert names == ["Retrain", "FT", "FT (rate 0.2)", "NoT", "end of Retrain (the goal)"]
+    drawn = {(x.get_color(), x.get_linewidth()) for x in fig.axes[0].lines if x.get_linewidth() > 1.5}
     assert len(drawn) == 4
     names = ["My own", *(f"My own a={i}" for i in range(9))]
     drawn = style.looks(names, dict.fromkeys(names, "My own"))
     assert len({str(look) for look in drawn.values()}) == 10
+
+
+def test_the_papers_values_are_marked_and_far_ones_stand_at_the_edge():
+    gap = panel(figures.versus_retrain(variant("FT", lr=0.2), stop="last"), "average gap")
+    hollow = {gap.figure.axes[0].get_yticklabels()[int(x.get_ydata()[0])].get_text(): x.get_xdata()[0]
+              for x in gap.lines if x.get_marker() == "D"}
+    assert hollow == {"NoT": 0.29, "FT": 1.01}          # the searched variant is none of the paper's
+    far = frame(settings=("b",)).assign(table="not_table4")
+    cut = panel(figures.versus_retrain(far, stop="last"), "average gap")
+    told = [t.get_text() for t in cut.texts]
+    assert "13.9 →" in told                             # FT in Table 4, where ours ends at 4
+    none = panel(figures.versus_retrain(frame().assign(table=""), stop="last"), "average gap")
+    assert not [x for x in none.lines if x.get_marker() == "D"]
+
+
+def test_what_lies_beyond_a_window_is_counted():
+    df = sweep()
+    far = (df["metric"] == "nfs_target") & df["variant"].eq("gamma=50") & (df["method"] == "TIS-Reset")
+    fig = figures.tradeoff(df.assign(value=df["value"].where(~far, 4.0)))
+    told = [t.get_text() for t in fig.axes[0].texts]
+    assert "→ 1 of 6 points, to 4" in told and fig.axes[0].get_xlim()[1] < 2
+    assert not [t for t in figures.tradeoff(df).axes[0].texts if "points" in t.get_text()]
+
+
+def test_rounds_are_whole_and_noise_spans_no_panel():
+    ax = figures.curves(frame(), "mia").axes[0]
+    assert all(tick == int(tick) for tick in ax.get_xticks())
+    df = frame()
+    flat = df.assign(value=df["value"].where(df["metric"] != "mia", 50 + df["seed"]))
+    low, high = figures.curves(flat, "mia").axes[0].get_ylim()
+    assert high - low == pytest.approx(20)
+
+
+def test_runs_that_diverged_are_no_part_of_a_mean():
+    df = frame()
+    lost = df[(df["method"] == "FT") & (df["seed"] == 1) & (df["stop"] == "last") & (df["metric"] == "mia")]
+    both = pd.concat([df, lost.assign(metric="diverged", value=1.0, unit="rounds")])
+    worse = (both["method"] == "FT") & (both["seed"] == 1) & (both["metric"] == "mia")
+    fig = figures.curves(both.assign(value=both["value"].where(~worse, 0.0)), "mia")
+    assert "FT, 1 of 2 seeds" in [t.get_text() for t in fig.legends[0].get_texts()]
+    ft = next(x for x in fig.axes[0].lines if x.get_color() == COLORS["FT"])
+    assert ft.get_ydata()[-1] == 84
+
+
+def test_settings_of_one_kind_are_told_apart_by_their_names():
+    assert figures.told_apart(["joined_first", "joined_halfway", "label_skew"], ["IID", "IID", "Dirichlet"]) == [
+        "IID: joined first", "IID: joined halfway", "Dirichlet"]
+    assert figures.spoken("name=again") == " (second)" and figures.spoken("layers=0+1;lr=0.2") == " (layers 0, 1, rate 0.2)"
 
 
 def test_gap_bars_show_the_papers_value_beside_ours():
@@ -163,7 +200,7 @@ def test_gap_bars_show_the_papers_value_beside_ours():
 def test_tradeoff_panels_lines_and_spread():
     fig = figures.tradeoff(sweep())
     assert [ax.get_title() for ax in fig.axes] == ["preferential", "Dirichlet 0.8", "IID"]
-    mean = next(x for x in fig.axes[0].lines if x.get_linewidth() > 2 and x.get_color() == COLORS["TIS-Reset"])
+    mean = next(x for x in fig.axes[0].lines if x.get_linewidth() == 2 and x.get_color() == COLORS["TIS-Reset"])
     assert mean.get_xdata().tolist() == pytest.approx([0.005, 0.205, 1.005])
     assert mean.get_ydata().tolist() == pytest.approx([1.005, 0.905, 0.505])
     assert {"10", "50"} <= {t.get_text() for t in fig.axes[0].texts}
@@ -205,14 +242,16 @@ def test_images_of_any_layout():
 
 def test_saved_figures_are_small_and_the_same_bytes(tmp_path, monkeypatch):
     monkeypatch.setenv("FU_RUNS", str(tmp_path))
-    style.save_figure(figures.curves(frame()), "quick", "02_curves")
+    drawn.save_figure(figures.curves(frame()), "quick", "02_curves")
     path = files.folder("quick", "figures") / "02_curves.png"
     first = path.read_bytes()
     assert path == tmp_path / "quick/figures/02_curves.png" and first[:4] == b"\x89PNG"
-    style.save_figure(figures.curves(frame()), "quick", "02_curves")
+    drawn.save_figure(figures.curves(frame()), "quick", "02_curves")
     assert path.read_bytes() == first
     assert len(first) < 100_000 and b"matplotlib" not in first.lower()
-    assert [p.name for p in path.parent.iterdir()] == ["02_curves.png"]
+    assert sorted(p.name for p in path.parent.iterdir()) == ["02.json", "02_curves.pdf", "02_curves.png"]
+    pdf = path.with_suffix(".pdf").read_bytes()
+    assert pdf[:4] == b"%PDF" and b"CreationDate" not in pdf
 
 
 @pytest.mark.parametrize("methods", [("Retrain", "NoT"), ("Retrain", "Mine"), ("Retrain", "Original", "FT")])

@@ -6,7 +6,7 @@ import pytest
 import toy
 
 from lib.errors import Bad
-from workflow import jobs, page, publish
+from workflow import jobs, publish, safe
 
 FIGURE = ("import sys, matplotlib.pyplot as plt\nfrom lib.runs.progress import progress\nbar = progress(3, 'rounds')\n"
           "for i in range(4): bar.update(i, 'loss 1')\nprint(total, settings['a']['joins'])\n"
@@ -142,7 +142,7 @@ def test_what_others_are_made_of_is_no_parameter(tmp_path):
     (r"\$5 and $z$", ["z"]), ("$ x$", []),
 ])
 def test_what_counts_as_a_formula(text, formulas):
-    assert [m[2] or m[3] for m in page.MATH.finditer(text) if not m[1]] == formulas
+    assert [m[2] or m[3] for m in safe.MATH.finditer(text) if not m[1]] == formulas
 
 
 def test_progress_outside_a_kernel(monkeypatch, tmp_path, capsys):

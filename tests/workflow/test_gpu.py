@@ -92,6 +92,17 @@ def test_the_work_of_a_setting_is_counted():
     assert work(settings | {"participation": 1}).steps == work(settings).steps / 2
 
 
+def test_the_work_of_an_audit_grows_with_its_federations():
+    settings = TINY | {"shadows": 8, "methods": {"Original": {}, "NoT": {}}}
+    # each federation: 3 rounds of 6 steps, then 6 of 3 for NoT and for the Retrain that is not named; 4 points of
+    # training, and metrics and margins of three methods at three shares of the budget
+    assert work(settings).steps == 8 * (3 * 6 + 2 * 6 * 3)
+    assert work(settings).images == 8 * (2 + 3 * 3 * 2) * 180
+    named = settings | {"methods": {"Original": {}, "Retrain": {}, "NoT": {}}}
+    assert work(named) == work(settings)
+    assert work(settings | {"shadows": 64}).steps == 8 * work(settings).steps
+
+
 def test_a_step_is_measured_without_the_data():
     settings = TINY | {"dataset": "cifar10", "width": 2, "methods": {}, "size": 16}
     assert like(settings)["width"] == 2 and like(settings)["channels"] == 3 and like(settings)["size"] == 16

@@ -1,5 +1,6 @@
 """Labels, titles and outputs that would run something; planted links; what is imported is declared."""
 import ast
+import json
 import re
 import sys
 import tomllib
@@ -10,9 +11,9 @@ import pytest
 from bs4 import BeautifulSoup
 
 from lib.errors import Bad
-from lib.files import ROOT, locked
+from lib.files import ROOT, locked, write
 from lib.report.tables import styled
-from workflow import index, jobs, page
+from workflow import facts, index, jobs, page, safe
 
 LABELS = ["<img src=x onerror=alert(1)>", "<a href='javascript:alert(1)'>x</a>", "<script>alert(1)</script>",
           "<svg/onload=alert(1)>", "<math><mtext href=javascript:alert(1)>x</mtext></math>", "</style><img/src=x/onerror=alert(1)>",
@@ -41,23 +42,45 @@ def test_nothing_runs_on_a_page(label):
     html = page.page(notebook(label))
     body = html[html.index("<body"):]
     assert not runs(body)
-    assert page.POLICY in html and html.index(page.POLICY) < html.index("<body")
+    assert safe.POLICY in html and html.index(safe.POLICY) < html.index("<body")
 
 
 def test_what_shows_something_stays():
     picture = '<img src="data:image/png;base64,AA==" alt="a">'
     table = '<style type="text/css">#T td > a { color: red; }</style><table id="T"><tr><td style="text-align: right;">1</td></tr></table>'
-    html = page.cleaned(table + picture + '<progress max="3" value="1"></progress>')
+    html = safe.cleaned(table + picture + '<progress max="3" value="1"></progress>')
     for part in ("#T td > a { color: red; }", '<td style="text-align: right;">1</td>', 'base64,AA==', '<progress max="3" value="1">'):
         assert part in html
-    assert "<mfrac>" in page.inline(r"$\frac{1}{2}$") and "<a href=" in page.cleaned("<a href='https://x.org'>x</a>")
+    assert "<mfrac>" in safe.inline(r"$\frac{1}{2}$") and "<a href=" in safe.cleaned("<a href='https://x.org'>x</a>")
 
 
 @pytest.mark.parametrize("label", LABELS)
 def test_nothing_runs_in_a_table_or_a_line_of_the_index(label):
     table = styled(pd.DataFrame({label: [label]}, index=pd.Index([label], name="method")), {}, label)
-    assert not runs(table.to_html()) and not runs(page.inline(label))
-    assert not runs(index._picture(ROOT / label.replace("/", "_")))
+    assert not runs(table.to_html()) and not runs(safe.inline(label))
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_nothing_runs_on_the_index(label, monkeypatch, tmp_path):
+    """Whatever stands in a title, a claim, the name of a file, what is said of a table, a key table or an error."""
+    nb = notebook(label)
+    nb.cells[1].metadata["tags"] = ["key"]
+    nb.cells[1].outputs[0].data["text/html"] = f"<table><tr><td>{label}</td></tr></table>"
+    source, root = tmp_path / "01_x.ipynb", tmp_path / "run"
+    for path in (source, root / "notebooks/01_x.ipynb"):
+        write(path, nbformat.writes(nb))
+    claim = {"id": label, "text": label, "value": label, "n": "1", "verdict": label}
+    pd.DataFrame([claim]).to_csv(write(root / "results/01.claims.csv", ""), index=False)
+    write(root / "results/01.meta.json", json.dumps({"commit": label, "date": label, "machine": label, "n": label}))
+    write(root / "figures" / f"01_{label.replace('/', '_')}.png", b"")
+    write(root / "jobs" / "02.a.failed", label)
+    monkeypatch.setenv("FU_RUNS", str(tmp_path))
+    for module in (index, facts):
+        monkeypatch.setattr(module, "notebook", lambda number: source)
+    index.index({"profile": "run", "seeds": [label], "notebooks": {"01": {}, "02": {}}})
+    for path in (root / "index.html", root / "notebooks/01_x.html"):
+        html = path.read_text(encoding="utf-8")
+        assert not runs(html[html.index("<body"):]) and safe.POLICY in html
 
 
 def test_a_planted_link_is_not_followed(monkeypatch, tmp_path):

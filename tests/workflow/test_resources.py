@@ -2,7 +2,7 @@
 import pytest
 
 from lib.profiles import load, select
-from workflow.cost import memory_mb, resources
+from workflow.cost import estimate_flops, listing, memory_mb, resources
 
 CIFAR = {"dataset": "cifar10", "model": "resnet18"}
 
@@ -46,3 +46,34 @@ def test_a_gpu_is_asked_for_where_there_is_one_and_the_setting_wants_it():
 def test_a_report_asks_for_what_its_largest_setting_does():
     large = {**CIFAR, "size": 256}
     assert resources([CIFAR, large], 0)["mem_mb"] == memory_mb(large) > memory_mb(CIFAR)
+
+
+DIGITS = {"dataset": "digits", "model": "small_cnn", "width": 2, "n_train": 100, "val_share": 0.0, "clients": 4, "rounds": 2,
+          "unlearn_rounds": 4, "methods": {"Original": {}, "FT": {}}}
+
+
+@pytest.mark.parametrize("changes, factor", [
+    # 2 rounds on all and 4 of FT on three quarters are 5; with a Retrain they are 8, in each federation
+    ({"shadows": 4}, 4 * 8 / 5), ({"shadows": 32}, 32 * 8 / 5),
+    ({"shadows": 4, "methods": {"Original": {}, "FT": {}, "Retrain": {}}}, 4 * 8 / 5),
+    ({"shadows": 4, "methods": {"Original": {}}}, 4),
+    ({"methods": {"Original": {}, "FT": {}, "Retrain": {}}}, 8 / 5),
+    ({"local_epochs": 3}, 3), ({"n_train": 200}, 2), ({"participation": 1}, 1 / 4), ({"participation": 0.5}, 1 / 2),
+    ({"forget": "share", "forget_share": 0.5}, 4 / 5),
+    ({"ablations": {"NoT/head": {}}, "ablation_rounds": 4}, 8 / 5),
+    # after unlearning: 4 further rounds of both methods, and 2 for each of two requests to FT
+    ({"after_rounds": 4}, 11 / 5),
+    ({"after_rounds": 4, "leavers": [0, 1], "in_turn": ["FT"], "request_rounds": 2}, 14 / 5),
+    ({"after_rounds": 4, "leavers": [0, 1], "methods": {"Retrain": {}}}, 11 / 5)])
+def test_estimated_flops_follow_the_setting(changes, factor):
+    assert estimate_flops(DIGITS | changes) == pytest.approx(factor * estimate_flops(DIGITS))
+
+
+def test_the_table_names_the_federations_of_an_audit():
+    profile = {"profile": "x", "seeds": [0], "seeds_of": {}, "not_yet": [],
+               "notebooks": {"02": {"a": DIGITS}, "12": {"a": DIGITS | {"shadows": 32}}}}
+    head, one, audit, _ = listing(profile).splitlines()
+    assert "2+4  " in one and "federations" not in one and "2+4  " in audit
+    assert audit.endswith("32 federations: Original, FT")
+    quick = listing(load("quick"), "12")
+    assert "32 federations" in quick
