@@ -369,6 +369,50 @@ def headline_reset(found, r):
         yield from zip(said, (nfs.mean(), nfs.std(), nta.mean(), nta.std()))
 
 
+TRIPLE = rf"({NUMBER}) \[({NUMBER}), ({NUMBER})\]"
+
+
+def readme_forgets(found, r):
+    for metric, said in (("forget_acc", found.groups()[:4]), ("mia", found.groups()[4:8])):
+        ended = r.last("Retrain", metric)
+        yield from zip(said[:3], interval(r.at("NoT", "full", metric) - ended))
+        yield said[3], (r.last("Retrain name=again", metric) - ended).abs().mean()
+
+
+def readme_budgets(found, r):
+    for stop, *said in re.findall(rf"(quarter|half|all)[^:;]*: [^;:]*?, {TRIPLE}", found[0]):
+        yield from zip(said, interval(r.at("NoT", stop, "avg_gap") - r.at("Retrain name=again", stop, "avg_gap")))
+
+
+def readme_fine_tuning(found, r):
+    """NoT minus FT, as published and with the arguments that stand in brackets."""
+    for name, said in (("FT", found.groups()[:3]), (f"FT {found[4]}", found.groups()[4:7])):
+        yield from zip(said, interval(r.at("NoT", "half", "avg_gap") - r.at(name, "half", "avg_gap")))
+
+
+def readme_tis(found, r):
+    yield from zip(found.groups(), interval(r.at("NoT", "half", "avg_gap") - r.at("TIS-Reset", "half", "avg_gap")))
+
+
+def readme_reset(found, r):
+    for metric, said in (("nta", found.groups()[:2]), ("nfs", found.groups()[2:4])):
+        yield from mean_and_sd(*said, r.at("TIS-Reset reset=zero", "oracle", metric))
+
+
+def readme_backdoor(found, r):
+    name, stop = ("NoT", "last") if found[1] == "NoT" else ("TIS-Reset reset=zero", "oracle")
+    yield found[2], r.last("Original", "asr").mean()
+    yield found[3], r.at(name, stop, "asr").mean()
+    yield from zip(found.groups()[3:6], interval(r.at(name, stop, "asr") - r.at("Retrain", stop, "asr")))
+
+
+def readme_audit(found, r):
+    for name, said in (("NoT", found.groups()[:3]), ("Retrain", found.groups()[3:6])):
+        again = "name=again;" if name == "Retrain" else ""
+        variants = (f"{again}over=forget", f"bound=low;{again}over=forget", f"bound=high;{again}over=forget")
+        yield from zip(said, (r.points[name, variant, "full"]["attack_acc"].mean() for variant in variants))
+
+
 SD = rf"({NUMBER})(?: ± ({NUMBER}))?"
 KNOWN = (
     (r"Training has (not )?converged \(n = (\d+)\)(.*)", convergence),
@@ -397,8 +441,26 @@ KNOWN = (
 )
 
 
+README = (
+    (rf".*accuracy on forgotten images {TRIPLE} from Retrain's \(a second Retrain: ({NUMBER})\); membership attack {TRIPLE} "
+     rf"\(({NUMBER})\)", readme_forgets),
+    (rf".*At a quarter of the budget: .*{TRIPLE}", readme_budgets),
+    (rf".*as published: [^,]*, {TRIPLE}; searched \((\S+)\): [^,]*, {TRIPLE}", readme_fine_tuning),
+    (rf".*with recovery: [^,]*, {TRIPLE}", readme_tis),
+    (rf".*strength: {SD} of Retrain's accuracy, {SD} of its forgetting", readme_reset),
+    (rf".*(NoT|TIS-Reset): attack success from ({NUMBER}) % to ({NUMBER}) %, {TRIPLE} from Retrain's", readme_backdoor),
+    (rf".*by one forgotten image in {TRIPLE} %, a second Retrain in {TRIPLE}", readme_audit),
+)
+
+
 def checked(sentence):
-    """Pairs (said, by the rows) of a sentence's numbers; empty where it is of no known kind, or has none."""
+    """Pairs (said, by the rows) of a sentence's numbers; empty where it is of no known kind, or has none.
+
+    Of a sentence that names data and no setting, those of the setting on these data that it fits best.
+    """
+    if not sentence.setting:
+        found = [answered(sentence, setting) for setting in settings_on(sentence)]
+        return max(found, key=lambda pairs: sum(agrees(*pair) for pair in pairs), default=[])
     r = rows(sentence.profile, sentence.notebook, sentence.setting)
     if sentence.head:
         return list(of_a_line(sentence, r))
@@ -406,6 +468,29 @@ def checked(sentence):
         if found:
             return list(dict(KNOWN)[pattern](found, r))
     return []
+
+
+def settings_on(sentence):
+    """The settings of a table on the data that a sentence names."""
+    df = read(ROOT / "results" / sentence.profile / f"{sentence.notebook}.csv")
+    return df.loc[df["dataset"].str.startswith(sentence.head[0]), "setting"].unique()
+
+
+def answered(sentence, setting):
+    """The pairs of an answer of the README in one setting; empty where that has not the runs."""
+    r, out = rows(sentence.profile, sentence.notebook, setting), []
+    for pattern, kind in README:
+        if found := re.match(pattern, sentence.text):
+            try:
+                return [*kind(found, r), (sentence.head[1], float(models(r) or len(r.seeds())))]
+            except (ValueError, KeyError, TypeError):
+                continue
+    return out
+
+
+def models(r):
+    """How many models an audit has compared, the largest number that a row names; 0 where there is no audit."""
+    return max((int(found[1]) for run in r.runs if (found := re.search(r"models=(\d+)", run[1]))), default=0)
 
 
 def of_a_line(sentence, r):
@@ -470,6 +555,16 @@ def of_readme():
             head = None
 
 
+def of_answers():
+    """The clauses of the README's answers, each of the rows that it names at its end."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = re.search(r"<!-- answers -->\n(.*?)<!-- /answers -->", text, re.S)
+    pattern = r"(.*?) ?\(([^();]+), \w+, n = (\d+)[^;]*; \[rows\]\(results/(\w+)/(\d\d)\.csv\)"
+    for line in block[1].splitlines() if block else ():
+        for found in re.finditer(pattern, line):
+            yield Sentence("README", found[1].strip(" *"), found[4], found[5], "", (found[2], found[3]))
+
+
 def of_results():
     """The answers at the head of RESULTS.md, and the lines of its tables."""
     place = setting = head = None
@@ -500,7 +595,7 @@ def notebook_of(question):
 
 def sentences():
     """All that say a number that can be computed anew."""
-    return [*of_notebooks(), *of_readme(), *of_results()]
+    return [*of_notebooks(), *of_answers(), *of_readme(), *of_results()]
 
 
 def main(argv=None):
