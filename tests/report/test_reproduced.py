@@ -118,7 +118,7 @@ def test_order_by_hand():
 
 def run(method, gaps, seed, variant=""):
     """A run whose gap is as given, a round after ten others; a round costs one byte and one FLOP."""
-    curve = [{"round": 10 * i, **dict.fromkeys(GAP, 90.0 - gap), "bytes": 10.0 * i, "flops": 10.0 * i}
+    curve = [{"round": 10 * i, **dict.fromkeys(GAP, 100.0 - gap), "bytes": 10.0 * i, "flops": 10.0 * i}
              for i, gap in enumerate(gaps)]
     return {"setting": "a", "dataset": "MNIST", "model": "CNN", "distribution": "iid", "scenario": "client-wise",
             "method": method, "variant": variant, "seed": seed, "curve": curve}
