@@ -46,6 +46,8 @@ SIGNATURES = {
             "beta2": Argument(Momentum, 0.99),
             "weight_decay": Argument(NotNegative, 0.0005),
             "batch_size": Argument(Count | None, None),
+            "passes": Argument(bool, False),
+            "patience": Argument(Count | None, None),
         },
         "FT": {
             "lr": Argument(Rate | None, None),
@@ -117,6 +119,7 @@ SIGNATURES = {
             "curvature": Argument(Literal['ggn', 'ggn_mc', 'hessian'], 'ggn'),
             "path": Argument(Literal['auto', 'hooks', 'backpack', 'vmap'], 'auto'),
             "draw": Argument(Whole, 0),
+            "rule": Argument(Literal['text', 'code'], 'text'),
             "recovery": Argument(bool, False),
             "lr": Argument(Rate | None, None),
         },
@@ -126,6 +129,7 @@ SIGNATURES = {
             "curvature": Argument(Literal['ggn', 'ggn_mc', 'hessian'], 'ggn'),
             "path": Argument(Literal['auto', 'hooks', 'backpack', 'vmap'], 'auto'),
             "draw": Argument(Whole, 0),
+            "rule": Argument(Literal['text', 'code'], 'text'),
             "lr": Argument(Rate | None, None),
         },
         "Retrain": {
@@ -146,6 +150,7 @@ SIGNATURES = {
             "curvature": Argument(Literal['ggn', 'ggn_mc', 'hessian'], 'ggn'),
             "path": Argument(Literal['auto', 'hooks', 'backpack', 'vmap'], 'auto'),
             "score": Argument(Literal['tis', 'forget', 'shift'], 'tis'),
+            "rule": Argument(Literal['text', 'code'], 'text'),
             "recovery": Argument(bool, False),
             "lr": Argument(Rate | None, None),
         },
@@ -155,6 +160,7 @@ SIGNATURES = {
             "curvature": Argument(Literal['ggn', 'ggn_mc', 'hessian'], 'ggn'),
             "path": Argument(Literal['auto', 'hooks', 'backpack', 'vmap'], 'auto'),
             "score": Argument(Literal['tis', 'forget', 'shift'], 'tis'),
+            "rule": Argument(Literal['text', 'code'], 'text'),
             "lr": Argument(Rate | None, None),
         },
         "l1-sparse": {

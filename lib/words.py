@@ -133,6 +133,8 @@ METRICS = {row.name: row for row in (
     Metric("mia_tis_nn", "MIA (net)", "percent", "attack"),
     Metric("mia_tis_logistic", "MIA (logistic, in sample)", "percent", "attack"),
     Metric("backdoor_acc", "backdoor accuracy", "percent", "accuracy"),
+    Metric("asr_own", "attack success on the target's own images", "percent", "attack"),
+    Metric("backdoor_acc_own", "backdoor accuracy on the target's own images", "percent", "accuracy"),
     Metric("asr_negated", "attack success, negated again", "percent", "attack"),
     Metric("clean_negated", "attacker's label on clean images, negated again", "percent", "attack"),
     Metric("target_acc", "target accuracy", "percent", "accuracy"),

@@ -1,4 +1,4 @@
-"""Sentences drawn at random from the notebooks' outputs, README.md and RESULTS.md, their numbers computed afresh.
+"""Sentences drawn at random from the notebooks' outputs, docs/tables.md and RESULTS.md, their numbers computed afresh.
 
 python tests/sentences.py --count 30 --seed 0
 
@@ -265,6 +265,30 @@ def triggered(found, r):
     yield found[6], float(len(r.seeds()))
 
 
+def own_images(found, r):
+    own, unseen = (r.at("TIS-Reset reset=zero", "oracle", name) for name in ("backdoor_acc_own", "backdoor_acc"))
+    yield from mean_and_sd(found[1], found[2], own)
+    yield from mean_and_sd(found[3], found[4], unseen)
+    yield from zip(re.findall(NUMBER, found[5]), interval(own - unseen))
+    yield found[6], float(len(r.seeds()))
+
+
+def papers_pair(found, r):
+    """The paper's two numbers from its table, ours at the gamma nearest to the first of them."""
+    paper = pd.read_csv(ROOT / "paper" / "tis_table4.csv")
+    printed = paper[paper["method"] == "TIS-Reset"].set_index("metric")["mean"]
+    sweeps = [points for (method, variant, stop), points in r.points.items()
+              if method == "TIS-Reset" and stop == "last" and "gamma=" in variant]
+    right = {}
+    for seed in r.seeds():
+        at_seed = pd.DataFrame([points.loc[seed, ["asr", "backdoor_acc"]] for points in sweeps])
+        right[seed] = at_seed.iloc[(at_seed["asr"] - printed["asr"]).abs().to_numpy().argmin()]["backdoor_acc"]
+    right = pd.Series(right)
+    yield found[1], printed["asr"]
+    yield from mean_and_sd(found[2], found[3], right)
+    yield from zip(found.groups()[3:7], (right.min(), right.max(), float(len(right)), printed["backdoor_acc"]))
+
+
 def removal(found, r):
     asr, right = r.last("Retrain", "asr"), r.last("Retrain", "backdoor_acc")
     for name, held, of in re.findall(r"([A-Z][\w+-]*(?: [\w.+;=-]+=[\w.+-]+)?) \((\d+) of (\d+)\)", found[1]):
@@ -331,6 +355,9 @@ KNOWN = (
     (r"At the last round attack success .* of Retrain's (.*)\.$", removal),
     (r"Negated once more, .* label to: (.*) \(n = (\d+)\)", asleep),
     (rf"At the best gamma of (\S+) \(an oracle\): attack success {SD} %, backdoor accuracy {SD} % \(n = (\d+)\)", triggered),
+    (rf"On the target's own .* is {SD} % instead of {SD} % on test images, difference (.*) \(n = (\d+)\)", own_images),
+    (rf"At the gamma whose .* paper's ({NUMBER}) %, backdoor accuracy is {SD} %, between ({NUMBER}) and ({NUMBER}) % "
+     rf"\(n = (\d+)\); the paper prints ({NUMBER}) %", papers_pair),
     (rf"`\w+`, ([^:]+): forget accuracy ({NUMBER}) points \[({NUMBER}), ({NUMBER})\] \(n = (\d+)\) .* off by ({NUMBER}): .*"
      rf"MIA ({NUMBER}) points \[({NUMBER}), ({NUMBER})\] \(n = (\d+)\) .* off by ({NUMBER})", headline_forgets),
     (rf"`\w+`, ([^:]+): NoT minus it, half ({NUMBER}) \[({NUMBER}), ({NUMBER})\] \(n = (\d+)\)", headline_not),
@@ -397,17 +424,17 @@ def of_notebooks():
 
 
 def of_readme():
-    """The lines of the README's tables of results."""
+    """The lines of the tables that the README points to."""
     profile = place = head = None
-    for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines():
-        profile = {"### At the paper's own scale": "paper", "### In the reduced profile": "reduced"}.get(line, profile)
+    for line in (ROOT / "docs/tables.md").read_text(encoding="utf-8").splitlines():
+        profile = {"## At the paper's own scale": "paper", "## In the reduced profile": "reduced"}.get(line, profile)
         if said := re.match(r"\*\*.*\(`(\w+)`: .*notebook (\d\d)(.*)\)", line):
             place, head = said, None
         elif place and line.startswith("| method | "):
             head = tuple(line.strip("| ").split(" | "))
         elif head and line.startswith("| "):
             stop = "oracle" if "an oracle" in place[3] else "last"
-            yield Sentence("README", line, profile, place[2], place[1], head, stop)
+            yield Sentence("tables", line, profile, place[2], place[1], head, stop)
         elif not line.startswith("|"):
             head = None
 

@@ -27,9 +27,9 @@ from . import figures
 from .facts import state
 from .index import index
 from .jobs import cells, notebook
+from .readme import choosing_text, readme_text, tables_text
 
 TOLD = ("quick", "flower")      # profiles whose outputs are those of the committed notebooks
-SHOWN = {"paper": "At the paper's own scale", "reduced": "In the reduced profile"}     # in the README
 
 
 # ---------------------------------------------------------------- the copy into the repository
@@ -188,27 +188,14 @@ def _merge_claims(results):
     return [path]
 
 
-def readme_text():
-    """README.md with the tables of the committed results between its two marks."""
-    from lib.report.reproduced import unasked
-    from lib.report.tables import readme
-    text, marks = (ROOT / "README.md").read_text(encoding="utf-8"), ("<!-- results -->", "<!-- /results -->")
-    before, _, rest = text.partition(marks[0])
-    _, end, after = rest.partition(marks[1])
-    if not end:
-        raise Bad(f"README.md: the marks {marks[0]} and {marks[1]} are missing; put them where the tables shall stand")
-    parts = [f"### {title}\n\n{readme(p)}" for p, title in SHOWN.items() if (ROOT / "results" / p).exists()]
-    parts.append(f"### What neither paper asks\n\n{unasked()}")
-    return before + marks[0] + "\n" + "\n\n".join(parts) + "\n" + marks[1] + after
-
-
 def results_text():
     """RESULTS.md, the two papers beside the committed results."""
     from lib.report.reproduced import page
     return page()
 
 
-PAGES = {"readme": ("README.md", readme_text), "results": ("RESULTS.md", results_text)}
+PAGES = {"readme": {"README.md": readme_text, "docs/tables.md": tables_text, "docs/choosing.md": choosing_text},
+         "results": {"RESULTS.md": results_text}}
 
 
 def _plain(path):
@@ -232,8 +219,8 @@ def main(argv=None):
         if a.what in PAGES:
             if a.profile or a.only:
                 raise Bad(f"{a.what}: it shows every profile with committed results; leave out --profile and --only")
-            file, text = PAGES[a.what]
-            write(ROOT / file, text())
+            for file, text in PAGES[a.what].items():
+                write(ROOT / file, text())
             return 0
         profile = load(a.profile or "quick")
         if a.what == "figures":

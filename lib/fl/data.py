@@ -61,20 +61,21 @@ def dataset(name=None):
     return DATASETS.named(name)
 
 
-def load(name, *, seed=0, size=None, channels=None, normalise=None, test_share=0.2, n_train=None, n_test=None,
-         later=False, **own):
+def load(name, *, seed=0, size=None, channels=None, normalise=None, test_share=0.2, resplit=False, n_train=None,
+         n_test=None, later=False, **own):
     """The data set called `name`, or the one at the path `name`: a folder of class folders (in train/ and test/, or
     split here) or an .npz with x and y, or x_train, y_train, x_test, y_test, and perhaps classes. A relative path is
     taken from the repository, else from the folder of the archives.
 
     size: shorter side in pixels, then a centre crop to a square. channels: 3 repeats grey images. n_train, n_test:
-    random subsets with the classes in proportion. test_share: where there is no split. normalise: a key of NORMS.
+    random subsets with the classes in proportion. test_share: where there is no split, or where `resplit` pools its two
+    parts. normalise: a key of NORMS.
     later: where all images have one size, leave them as they are, to be `resized` in the batch (see `Data.resize`): on
     a GPU that takes less memory and no time. own: other arguments of the data set. Subsets, split and noise depend on the seed alone. Raises Bad.
     """
     name = str(name)
     asked = {"size": size, "channels": channels, "normalise": normalise, "test_share": test_share,
-             "n_train": n_train, "n_test": n_test}
+             "resplit": resplit, "n_train": n_train, "n_test": n_test}
     for key, value in asked.items():
         if reason := misfit(KEYS[key].kind, value):
             raise Bad(f"{key}: {value!r} {reason}")
@@ -87,6 +88,7 @@ def load(name, *, seed=0, size=None, channels=None, normalise=None, test_share=0
         judge({}, own, f"dataset {name}")
         where = _own(name)
         arrays = read_folder(where, size, channels) if where.is_dir() else read_archive(where)
+    arrays = pooled(arrays, where) if resplit else arrays
     parts = _split(where, arrays, test_share, generator(seed, "data", "split"))
     tensors = []
     sides = {parts[0][0].shape[1:3], parts[1][0].shape[1:3]}
@@ -110,6 +112,8 @@ def _made(name, seed, asked, own):
     for key in ("size", "channels", "n_train", "n_test"):
         if isinstance(found, Data) and asked[key] is not None and key not in known:
             raise Bad(f"{key}: dataset {name} returns finished Data and takes no {key}; set it to null")
+    if isinstance(found, Data) and asked["resplit"]:
+        raise Bad(f"resplit: dataset {name} returns finished Data, which is not split anew; remove resplit")
     return found
 
 
@@ -143,6 +147,17 @@ def _own(name):
                   f"from {data_root()}")
     near = get_close_matches(name.lower(), DATASETS, 3, 0.5) or DATASETS
     raise Bad(f"dataset: {name!r} is unknown; did you mean {' or '.join(near)}, or the path of your own data?")
+
+
+def pooled(arrays, where):
+    """Arrays whose training and test images are one part, to be split anew; Bad where their sides differ."""
+    if "x" in arrays:
+        return arrays
+    x = [arrays[f"x_{part}"] for part in ("train", "test")]
+    if x[0].shape[1:] != x[1].shape[1:]:
+        raise Bad(f"resplit: {where} has training and test images of different sides; remove resplit")
+    y = np.concatenate([arrays["y_train"], arrays["y_test"]])
+    return {"x": np.concatenate(x), "y": y, "classes": arrays["classes"]}
 
 
 def _split(where, arrays, test_share, rng):

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 from torch.nn.functional import cross_entropy
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ..errors import Bad
 from . import batches
@@ -170,6 +171,7 @@ class Worker:
         if job.steps == 0 or not len(job.indices):
             return 0, self.live
         frozen = self.frozen(mask)
+        falling = None if self.recipe.patience is None else Plateau(self.opt, self.recipe.patience, self.recipe.judged)
         plain = loss is None and after_step is None and not frozen
         capturable = plain and self.can_capture()
         seen = 0
@@ -179,7 +181,9 @@ class Worker:
                 self.graphed_step(plan, y)
             else:
                 x = batches.images(self.task, self.recipe, plan) if x is None else x
-                self.gradient_step(x, y, loss or default_loss)
+                value = self.gradient_step(x, y, loss or default_loss)
+                if falling is not None:
+                    falling.see(value)
             if frozen:
                 put_back(frozen)
             seen += len(y)
@@ -193,10 +197,12 @@ class Worker:
 
     def gradient_step(self, x, y, loss):
         self.opt.zero_grad()
-        loss(self.net, x, y).backward()
+        value = loss(self.net, x, y)
+        value.backward()
         if self.recipe.clip is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip)
         self.opt.step()
+        return value
 
     def frozen(self, mask):
         """`(parameter, its value now, which entries may train)` of those that `mask` freezes, if only in part."""
@@ -208,10 +214,10 @@ class Worker:
         return found
 
     def can_capture(self):
-        """Whether the default step can be a CUDA graph: on a GPU, with SGD, without clipping."""
+        """Whether the default step can be a CUDA graph: on a GPU, with SGD, without clipping, at one rate."""
         recipe = self.recipe
         wanted = self.task.device.type == "cuda" and self.task.settings["cuda_graphs"]
-        return wanted and recipe.optimizer == "sgd" and recipe.clip is None
+        return wanted and recipe.optimizer == "sgd" and recipe.clip is None and recipe.patience is None
 
     def graphed_step(self, plan, labels):
         """The default step, captured once per shape of its batch as a CUDA graph and replayed."""
@@ -253,6 +259,22 @@ class Worker:
         with torch.cuda.graph(graph, pool=pool):
             self.default_step(plan, labels)
         return graph
+
+
+class Plateau:
+    """torch's ReduceLROnPlateau of one client's training, stepped with the mean loss of every `steps` steps."""
+
+    def __init__(self, opt, patience, steps):
+        self.rate = ReduceLROnPlateau(opt, factor=0.1, patience=patience, min_lr=1e-7)
+        self.steps = steps
+        self.losses = []
+
+    def see(self, loss):
+        """Take a step's loss; at the end of an iteration the rate may fall."""
+        self.losses.append(float(loss))
+        if len(self.losses) == self.steps:
+            self.rate.step(sum(self.losses) / self.steps)
+            self.losses = []
 
 
 def optimiser(params, recipe, device):

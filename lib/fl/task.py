@@ -26,7 +26,7 @@ State = dict[str, Tensor]
 
 CACHED = 2**21  # numbers of an activation that stay in the cache of a core or near it, by benchmarks/evaluation.py
 
-DATA_KEYS = ("size", "channels", "normalise", "test_share", "n_train", "n_test")
+DATA_KEYS = ("size", "channels", "normalise", "test_share", "resplit", "n_train", "n_test")
 RECIPE_KEYS = ("lr", "momentum", "weight_decay", "batch_size", "local_epochs", "optimizer", "clip", "flip", "crop",
                "keep_optimizer")
 
@@ -65,7 +65,8 @@ class Job(NamedTuple):
 class Recipe:
     """How a client trains. `crop`: pixels of zero padding before a random crop; `clip`: largest gradient norm.
 
-    Adam uses `momentum` as its first and `beta2` as its second decay.
+    Adam uses `momentum` as its first and `beta2` as its second decay. patience: the rate falls tenfold,
+    down to 1e-7, when the mean loss of `judged` steps has not improved for longer than so many times; None keeps it.
     """
     lr: float
     momentum: float = 0.0
@@ -78,6 +79,8 @@ class Recipe:
     crop: int = 0
     keep_optimizer: bool = False
     beta2: float = 0.999
+    patience: int | None = None
+    judged: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +89,7 @@ class Task:
 
     x `[N, C, H, W]` uint8 or float, y `[N]` long, both on `device`; `mean`, `std` are None for standardised floats.
     marked `[N]` bool: images that `inputs` gives the backdoor trigger, in pixels of value `white`; x stays clean,
-    y holds the label they were given. resize: the side to which images are resized in the batch, on the device; None
+    y holds the label they were given, y_true that of before; None without a backdoor. resize: the side to which images are resized in the batch, on the device; None
     where they are kept as they are needed. engine: where the clients work (see `lib.fl.engine`); None is in this process.
     """
     name: str
@@ -108,6 +111,7 @@ class Task:
     poison_label: int | None = None
     engine: Callable | None = None
     resize: int | None = None
+    y_true: Tensor | None = None
 
     @property
     def classes(self):
@@ -488,25 +492,27 @@ def make_task(settings, seed, name="task"):
     torch.set_flush_denormal(True)  # training on into the overfit regime is otherwise 1.6 times slower
     device = device_of(s["device"])
     chosen = options(s)
-    data = load(s["dataset"], seed=seed, later=device == "cuda", **chosen["dataset"] | {k: s[k] for k in DATA_KEYS})
+    split = seed if s["split_seed"] is None else s["split_seed"]
+    data = load(s["dataset"], seed=split, later=device == "cuda", **chosen["dataset"] | {k: s[k] for k in DATA_KEYS})
     x, y = data.x, data.y
     height, width = (data.resize, data.resize) if data.resize else x.shape[2:]
     judge_data(s, height, width, len(data.classes))
-    parts = divide(s["partition"], y, s["clients"], generator(seed, "partition"), **chosen["partition"])
+    parts = divide(s["partition"], y, s["clients"], generator(split, "partition"), **chosen["partition"])
     clients = []
     for k, part in enumerate(parts):
-        train, val = split_validation(part, s["val_share"], generator(seed, "validation", k))
-        mask = _forget(s, k, train, y, generator(seed, "forget", k))
+        train, val = split_validation(part, s["val_share"], generator(split, "validation", k))
+        mask = _forget(s, k, train, y, generator(split, "forget", k))
         clients.append(Client(train[~mask], train[mask], val))
     judge_clients(s, clients)
-    marked, label = None, s["poison_label"]
+    marked, y_true, label = None, None, s["poison_label"]
     if label is not None:
-        marked, y = poison(s, y, clients, seed)
+        y_true = y.to(device)
+        marked, y = poison(s, y, clients, split)
         marked = marked.to(device)
     _judge_net(s, x.shape[1], width, clients, len(data.classes))
     task = Task(name, s, seed, x.to(device), y.to(device), data.x_test.to(device), data.y_test.to(device),
                 tuple(data.classes), data.mean, data.std, tuple(clients), Recipe(**{k: s[k] for k in RECIPE_KEYS}),
-                torch.device(device), STORED[s["dtype"]], marked, data.white, label, resize=data.resize)
+                torch.device(device), STORED[s["dtype"]], marked, data.white, label, resize=data.resize, y_true=y_true)
     if s["dtype"] == "bfloat16":
         judge(task)
     return task

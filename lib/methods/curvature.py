@@ -516,12 +516,13 @@ def tis(h_forget: State, h_all: State) -> State:
     return out
 
 
-def select(scores: State, gamma):
+def select(scores: State, gamma, rule="text"):
     """Per tensor, the smallest set of top entries whose scores reach gamma percent of the tensor's total (TIS, 5).
 
     gamma: a number in [0, 100] (gives a State of bool) or several of them (a list of States, from one sort).
     Zero scores are never selected; ties go by position; a larger gamma selects a superset. Bad for another gamma, and
-    for scores that are negative or not finite.
+    for scores that are negative or not finite. rule: `text`, as above, or `code`, the authors': the entries strictly
+    above the score at which the running sum is nearest to gamma percent, which may be none.
 
     >>> select({"w": torch.tensor([1.0, 6.0, 3.0])}, gamma=70)
     {'w': tensor([False,  True,  True])}
@@ -538,7 +539,8 @@ def select(scores: State, gamma):
         reached = flat[order].cumsum(0)
         positive = int((flat > 0).sum())
         for mask, g in zip(masks, gammas, strict=True):
-            top = order[:_count(reached, positive, g)]
+            count = _count(reached, positive, g) if rule == "text" else _count_of_code(flat[order], reached, g)
+            top = order[:count]
             chosen = torch.zeros_like(flat, dtype=torch.bool)
             chosen[top] = True
             mask[name] = chosen.view(score.shape)
@@ -554,6 +556,13 @@ def _count(reached, positive, gamma):
         return positive
     wanted = reached[-1:] * (gamma / 100 * (1 - 1e-12))  # a sum that falls short by rounding alone counts as reached
     return min(int(torch.searchsorted(reached, wanted)) + 1, positive)
+
+
+def _count_of_code(ordered, reached, gamma):
+    """How many of the sorted scores the authors' code selects: those strictly above the one at which the running sum
+    comes nearest to gamma percent, of equally near ones the first."""
+    nearest = int((reached - reached[-1] * (gamma / 100)).abs().argmin())
+    return int((ordered > ordered[nearest]).sum())
 
 
 def random_like(masks: State, rng) -> State:

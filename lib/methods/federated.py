@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.functional import cosine_similarity, cross_entropy, kl_div, log_softmax
 
 from ..errors import Bad
+from ..fl.batches import bounds
 from ..fl.engine import action, call, labels, loss
 from ..fl.finite import NO_GUESS, finite, guess
 from ..fl.models import features
@@ -542,16 +543,24 @@ def check_fcu(task, hp):
 @method("FCU", needs=("forget", "target"), check=check_fcu)
 def fcu(task, trained, *, lr: Rate = 0.01, iterations: Count = 20, interval: Count = 10, low_freq: Share = 0.9,
         temperature: Positive = 0.5, fusion: Literal["paper", "code"] = "paper", redraw: bool = True,
-        beta2: Momentum = 0.99, weight_decay: NotNegative = 5e-4, batch_size: Count | None = None):
+        beta2: Momentum = 0.99, weight_decay: NotNegative = 5e-4, batch_size: Count | None = None,
+        passes: bool = False, patience: Count | None = None):
     """FCU (Deng et al. 2024): each target moves features towards an untrained model, kept near the trained one by
-    fusing weights in the frequency domain after every `interval` of the `iterations` minibatches.
+    fusing weights in the frequency domain after every `interval` of the `iterations`.
 
     redraw: a fresh untrained model after each fusion; fusion: see `fuse`. Biases, norms and buffers stay the trained
-    model's. Several targets: mean of their models.
+    model's. Several targets: mean of their models. passes: an iteration is a pass over a target's data, the largest
+    one's, instead of a minibatch; patience: the rate falls tenfold when the mean loss of an iteration has not improved
+    for longer than so many (NoT, 14.1: 2), None keeps it, as the authors' code does.
     """
     recipe = custom(task, lr=lr, beta2=beta2, weight_decay=weight_decay, batch_size=batch_size, momentum=0.9,
                     optimizer="adam", keep_optimizer=False)
-    jobs = [job._replace(steps=iterations, labels=call(no_labels)) for job in task.jobs("forget")]
+    jobs = task.jobs("forget")
+    steps = max(len(bounds(len(job.indices), recipe.batch_size)) - 1 for job in jobs) if passes else 1
+    iterations, interval = iterations * steps, interval * steps
+    if patience is not None:
+        recipe = replace(recipe, patience=patience, judged=steps)
+    jobs = [job._replace(steps=iterations, labels=call(no_labels)) for job in jobs]
     contrast = call(contrasted, pre=trained.state, temperature=temperature)
     fuse_often = call(fusing, trained=trained.state, iterations=iterations, interval=interval, low_freq=low_freq,
                       fusion=fusion, redraw=redraw)

@@ -18,6 +18,7 @@ Curvature = Literal["ggn", "ggn_mc", "hessian"]
 Path = Literal["auto", "hooks", "backpack", "vmap"]
 Score = Literal["tis", "forget", "shift"]
 Reset = Literal["zero", "init"]
+Rule = Literal["text", "code"]
 
 
 @answer("curvature")
@@ -139,11 +140,11 @@ def put_back(trained, masks, reset):
     return new
 
 
-def reset_round(task, trained, gamma, reset, curvature, path, score="tis", draw=None):
+def reset_round(task, trained, gamma, reset, curvature, path, rule, score="tis", draw=None):
     """The reset as a `Round` whose mask holds the reset entries; `draw`: entries at random, equally many a tensor."""
     found, cost = scores(task, trained, curvature, path, score)
     begin = clock(task)
-    masks = select(found, gamma)
+    masks = select(found, gamma, rule)
     if draw is not None:
         masks = random_like(masks, task.rng("random-reset", draw))
     state = put_back(trained, masks, reset)
@@ -180,42 +181,43 @@ def check_curvature(task, hp):
 @method("TIS-Reset", needs=("forget", "target"), recovery=False, also={("reset", "init"): "init"},
         check=check_curvature)
 def tis_reset(task, trained, *, gamma: Percent = 30.0, reset: Reset = "zero", curvature: Curvature = "ggn",
-              path: Path = "auto", score: Score = "tis", recovery: bool = False, lr: Rate | None = None):
+              path: Path = "auto", score: Score = "tis", rule: Rule = "text", recovery: bool = False, lr: Rate | None = None):
     """TIS Reset (TIS, 5): of each tensor the fewest entries that hold gamma percent of its score are reset.
 
     reset: "zero", as in the authors' code, or "init", the values before training, as in the text;
-    curvature: "ggn" (exact), "ggn_mc" (one drawn label a sample) or "hessian"; path, score: see `scores`;
+    curvature: "ggn" (exact), "ggn_mc" (one drawn label a sample) or "hessian"; path, score: see `scores`; rule: which
+    entries hold gamma percent, as in the text or in the authors' code, see `select`;
     recovery: go on with fine-tuning of all weights, which the paper does not; lr: its rate, None is the recipe's.
     """
-    yield from reset_and_recovered(task, reset_round(task, trained, gamma, reset, curvature, path, score), recovery, lr)
+    yield from reset_and_recovered(task, reset_round(task, trained, gamma, reset, curvature, path, rule, score), recovery, lr)
 
 
 @method("Random-Reset", needs=("forget", "target"), recovery=False, also={("reset", "init"): "init"},
         check=check_curvature)
 def random_reset(task, trained, *, gamma: Percent = 30.0, reset: Reset = "zero", curvature: Curvature = "ggn",
-                 path: Path = "auto", draw: Whole = 0, recovery: bool = False, lr: Rate | None = None):
+                 path: Path = "auto", draw: Whole = 0, rule: Rule = "text", recovery: bool = False, lr: Rate | None = None):
     """Random Reset (TIS, 6.2): as many entries of each tensor as TIS Reset resets, at random.
 
     recovery, lr: as in TIS Reset.
     """
-    yield from reset_and_recovered(task, reset_round(task, trained, gamma, reset, curvature, path, draw=draw), recovery,
+    yield from reset_and_recovered(task, reset_round(task, trained, gamma, reset, curvature, path, rule, draw=draw), recovery,
                                    lr)
 
 
 @method("TIS-Reset+TRIM", needs=("forget", "target"), also={("reset", "init"): "init"},
         check=check_curvature)
 def tis_reset_trim(task, trained, *, gamma: Percent = 30.0, reset: Reset = "zero", curvature: Curvature = "ggn",
-                   path: Path = "auto", score: Score = "tis", lr: Rate | None = None):
+                   path: Path = "auto", score: Score = "tis", rule: Rule = "text", lr: Rate | None = None):
     """TIS Reset, then the remaining clients train the reset entries alone (TIS, appendix 2).
 
     BatchNorm's statistics move on, as in the authors' code. lr: None is the recipe's; the rest as in TIS-Reset.
     """
-    yield trim(task, reset_round(task, trained, gamma, reset, curvature, path, score), lr)
+    yield trim(task, reset_round(task, trained, gamma, reset, curvature, path, rule, score), lr)
 
 
 @method("Random-Reset+TRIM", needs=("forget", "target"), also={("reset", "init"): "init"},
         check=check_curvature)
 def random_reset_trim(task, trained, *, gamma: Percent = 30.0, reset: Reset = "zero", curvature: Curvature = "ggn",
-                      path: Path = "auto", draw: Whole = 0, lr: Rate | None = None):
+                      path: Path = "auto", draw: Whole = 0, rule: Rule = "text", lr: Rate | None = None):
     """Random Reset, then the remaining clients train the reset entries alone (TIS, appendix 2)."""
-    yield trim(task, reset_round(task, trained, gamma, reset, curvature, path, draw=draw), lr)
+    yield trim(task, reset_round(task, trained, gamma, reset, curvature, path, rule, draw=draw), lr)

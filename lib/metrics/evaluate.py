@@ -63,7 +63,7 @@ def evaluate(task, state):
     if task.settings["forget"] == "class":
         out["test_acc_all"] = accuracy(everything, task.y_test)
     if task.poison_label is not None:
-        out |= backdoor(task, state)
+        out |= backdoor(task, state) | backdoor_of_own(task, parts["forget"][0])
     return out | measured(task, state)
 
 
@@ -127,6 +127,15 @@ def backdoor(task, state):
     others = task.y_test != task.poison_label
     said = guess(predict(task, state, images=task.x_test[others], triggered=True))
     return {"asr": share(said, task.poison_label), "backdoor_acc": share(said, task.y_test[others])}
+
+
+def backdoor_of_own(task, logits):
+    """Attack success rate and backdoor accuracy (percent) on the targets' own triggered training images, where the
+    authors of TIS measure in their code; logits `[n, classes]`: of all that the targets forget."""
+    own = task.indices("forget")
+    triggered = task.marked[own]
+    said = guess(logits[triggered])
+    return {"asr_own": share(said, task.poison_label), "backdoor_acc_own": share(said, task.y_true[own][triggered])}
 
 
 def mia(forget, test, rng, draws=10, folds=10, device="cpu"):

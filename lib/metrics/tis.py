@@ -8,7 +8,7 @@ from sklearn.model_selection import train_test_split
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from ..errors import Bad
-from .evaluate import accuracy, backdoor, logistic, losses, measured, mia_of_many, predict
+from .evaluate import accuracy, backdoor, backdoor_of_own, logistic, losses, measured, mia_of_many, predict
 
 ATTACKS = {"tis_nn": "mia_tis_nn", "tis_logistic": "mia_tis_logistic", "logistic": "mia"}
 NFS = {"nfs_target": "target_acc", "nfs_mia": "mia_acc", "nfs_mia_nn": "mia_tis_nn",
@@ -31,7 +31,7 @@ def measure(task, state):
 
     Returns `(metrics, losses of the target's training images, losses of the test images)`. `target_acc`: on the test
     images of `target_classes`, where there are any, else on the target's training images; `rest_acc`: on the test
-    images of the other classes; `asr`, `backdoor_acc`: see `backdoor`.
+    images of the other classes; `asr`, `backdoor_acc`: see `backdoor`, `asr_own`, `backdoor_acc_own`: see `backdoor_of_own`.
     """
     indices = task.indices("forget")
     own = predict(task, state, indices)
@@ -47,7 +47,7 @@ def measure(task, state):
     else:
         out["target_acc"] = out["forget_acc"]
     if task.poison_label is not None:
-        out |= backdoor(task, state)
+        out |= backdoor(task, state) | backdoor_of_own(task, own)
     out |= measured(task, state)
     return out, losses(own, own_labels), losses(logits, labels)
 

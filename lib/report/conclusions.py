@@ -10,6 +10,7 @@ from ..words import AVG_GAP, REFERENCE, metric
 from .answers import named, word_of
 from .budgets import savings
 from .numbers import number
+from .papers import paper_table
 from .statistics import AGAIN, ALIKE, BETTER, WORSE, converged, in_order, noise_floor, paired, tiers, verdict
 from .stops import SHARES
 from .summary import after, by_seed, diverged_runs, each_run
@@ -251,11 +252,17 @@ def is_swept(here):
     return (here["metric"] == "gamma_removal").any()
 
 
+def to_zero(here, method):
+    """A reset to zero at its best gamma, a row a run: by the text's selection, or where only that was run by the code's."""
+    runs = each_run(here, method, reset="zero")
+    return runs if len(runs) else each_run(here, method, reset="zero", rule="code")
+
+
 def about_the_score(here):
     """TIS Reset against Random Reset, each at the gamma nearest to (1, 1)."""
     if not is_swept(here):
         return
-    scored, random = (each_run(here, method, reset="zero") for method in ("TIS-Reset", "Random-Reset"))
+    scored, random = (to_zero(here, method) for method in ("TIS-Reset", "Random-Reset"))
     if scored.empty or random.empty:
         return
     found = paired(scored["distance"], random["distance"].reindex(scored.index))
@@ -320,10 +327,43 @@ def about_triggered_images(here):
     if not is_swept(here):
         return
     for method in ("TIS-Reset", "Random-Reset"):
-        runs = each_run(here, method, reset="zero")
+        runs = to_zero(here, method)
         if {"asr", "backdoor_acc"} <= set(runs):
             words = [f"{metric(name).words} {percent(runs[name])}" for name in ("asr", "backdoor_acc")]
             yield f"At the best gamma of {method} (an oracle): {', '.join(words)} (n = {len(runs)})."
+
+
+def about_own_images(here):
+    """Whether it matters that the authors of TIS measure on the target's own training images."""
+    runs = to_zero(here, "TIS-Reset") if is_swept(here) else {}
+    if "backdoor_acc_own" not in runs:
+        return
+    own, unseen = runs["backdoor_acc_own"], runs["backdoor_acc"]
+    yield (f"On the target's own triggered training images, where the authors' code measures, {metric('backdoor_acc').words} "
+           f"after TIS-Reset is {percent(own)} instead of {percent(unseen)} on test images, difference "
+           f"{difference(paired(own, unseen), seeds_of(here))} ({among(here)}).")
+
+
+def about_the_papers_pair(here):
+    """Whether some gamma leaves both the attack success and the backdoor accuracy that TIS prints in its Table 4."""
+    if not is_swept(here) or "asr" not in set(here["metric"]) or here["dataset"].iloc[0] != "MNIST":
+        return
+    printed = paper_table("tis_table4")
+    printed = printed[printed["method"] == "TIS-Reset"].set_index("metric")["mean"]
+    right = at_attack_success(here, printed["asr"])
+    outside = right.min() > printed["backdoor_acc"] or right.max() < printed["backdoor_acc"]
+    so = "no choice of gamma makes the paper's pair here" if outside else "the paper's pair is within the range of these runs"
+    yield (f"At the gamma whose attack success is nearest to the paper's {printed['asr']:.2f} %, backdoor accuracy is "
+           f"{percent(right)}, between {right.min():.2f} and {right.max():.2f} % ({among(here)}); the paper prints "
+           f"{printed['backdoor_acc']:.2f} %: {so}.")
+
+
+def at_attack_success(here, wanted):
+    """Backdoor accuracy at the gamma whose attack success is nearest to a percentage, by seed."""
+    swept = here[(here["method"] == "TIS-Reset") & (here["stop"] == "last") & here["variant"].str.contains("gamma=")]
+    points = swept.pivot(index=["seed", "variant"], columns="metric", values="value")[["asr", "backdoor_acc"]]
+    nearest_ones = (points["asr"] - wanted).abs().groupby("seed").idxmin()
+    return points.loc[nearest_ones, "backdoor_acc"].droplevel("variant")
 
 
 BEGIN = (about_convergence, about_diverged, about_few_seeds)
@@ -333,6 +373,7 @@ CONCLUSIONS = {
     "03": (*BEGIN, *BESIDE_RETRAIN),
     "06": (*BEGIN, *BESIDE_RETRAIN),
     "07": (about_diverged, about_the_score),
-    "09": (*BEGIN, about_the_attack, about_removal, about_sleep, about_triggered_images, about_the_score),
+    "09": (*BEGIN, about_the_attack, about_removal, about_sleep, about_triggered_images, about_own_images,
+           about_the_papers_pair, about_the_score),
     "10": (*BEGIN, about_the_first_step, *BESIDE_RETRAIN),
 }

@@ -377,7 +377,7 @@ def unasked():
         if df is None:
             parts.append(f"{head} {NOT_YET}: no rows are committed.")
             continue
-        about = (f"{head} Scale: **{profile}**; n = {df['seed'].nunique()} seeds; notebook {question.notebook}; "
+        about = (f"{head} Scale: **{profile}**; n = {df['seed'].nunique()}; notebook {question.notebook}; "
                  f"`{COMMAND.format(profile, question.notebook)}`.")
         parts += [about, "\n".join(f"* {line}" for line in answered(question.lines, df)), shown(question, profile)]
     return "\n\n".join(filter(None, parts))

@@ -13,6 +13,7 @@ from lib.fl.batches import epoch, images
 from lib.fl.engine import labelled
 from lib.fl.rounds import one_round
 from lib.methods.federated import guided
+from lib.metrics.evaluate import backdoor_of_own
 from lib.metrics.tis import headline
 
 BOX = ((-2, -2), (-3, -3), (-2, -4), (-4, -2))
@@ -157,6 +158,22 @@ def test_attack_success_of_a_perfect_backdoor_is_100_and_of_a_clean_net_0():
     assert out["asr"] == 100.0 and out["test_acc"] == 100.0
 
 
+def test_on_the_targets_own_images_the_labels_of_before_count():
+    """Triggered training images alone: a quarter of them told right, half of them as the attacker wants."""
+    clean, task = tiny(targets=[1]), poisoned(poison_share=0.8)
+    assert torch.equal(task.y_true, clean.y) and not torch.equal(task.y, clean.y) and clean.y_true is None
+    own = task.indices("forget")
+    said = torch.full((len(own),), 9)       # untriggered images, of which nothing is asked
+    triggered = task.marked[own].nonzero()[:, 0]
+    quarter = len(triggered) // 4
+    wrong = (clean.y[own] + 1) % 9          # of another label, which is not the attacker's either
+    said[triggered[:quarter]] = clean.y[own][triggered[:quarter]]
+    said[triggered[3 * quarter:]] = wrong[triggered[3 * quarter:]]
+    found = backdoor_of_own(task, nn.functional.one_hot(said, 10).double())
+    assert found["backdoor_acc_own"] == pytest.approx(100 * quarter / len(triggered))
+    assert found["asr_own"] == pytest.approx(100 * 2 * quarter / len(triggered))
+
+
 def test_images_of_the_target_label_do_not_count():
     task = spelled(Obeys(float("inf")))
     task.y_test[task.y_test == 9] = 3  # were they counted, the net would be wrong on them
@@ -201,7 +218,7 @@ def test_a_sweep_measures_the_attack_and_chooses_by_the_targets_accuracy(store):
     task = poisoned(gammas=[50], rounds=2, unlearn_rounds=1, history="none")
     rows = lib.sweep_all([task], store, {"TIS-Reset": {}})
     assert {(r["method"], r["metric"]) for r in rows} >= {(m, k) for m in ("Original", "Retrain", "TIS-Reset")
-                                                          for k in ("asr", "backdoor_acc")}
+                                                          for k in ("asr", "backdoor_acc", "asr_own", "backdoor_acc_own")}
     assert headline(task) == "nfs_target" and headline(tiny()) == "nfs_mia"
 
 

@@ -120,6 +120,17 @@ def test_subsets_are_stratified_reproducible_and_by_seed(tmp_path):
             load("cifar10", **{key: value})
 
 
+def test_resplit_pools_both_parts_and_keeps_another_share(tmp_path):
+    archive(tmp_path / "cifar10.npz", n=400, m=100)
+    own, new = load("cifar10"), load("cifar10", resplit=True, test_share=0.3)
+    assert (len(new.x), len(new.x_test)) == (350, 150) and (new.y_test.bincount() == 15).all()
+    pools = [torch.cat([data.x, data.x_test]).flatten(1) for data in (own, new)]
+    assert sorted(pools[0].tolist()) == sorted(pools[1].tolist())
+    assert not same(new, load("cifar10", resplit=True, test_share=0.3, seed=1))
+    with pytest.raises(Bad, match="resplit: dataset digits returns finished Data"):
+        load("digits", resplit=True)
+
+
 def test_resize_is_antialiased_rounded_and_cut_at_the_centre(tmp_path):
     x = np.zeros((10, 32, 64, 3), np.uint8)
     x[:, :, 16:48] = 100

@@ -13,7 +13,7 @@ import lib
 from lib.errors import Bad
 from lib.fl.batches import epoch, images, is_small, minibatches
 from lib.fl.data import load
-from lib.fl.rounds import Worker, clock, learning_rate, worker
+from lib.fl.rounds import Plateau, Worker, clock, learning_rate, worker
 from lib.fl.task import Client, Job
 
 
@@ -154,6 +154,29 @@ def test_a_job_of_k_steps_sees_k_minibatches(task):
     start = task.init("train")
     none = rounds(task, 1, state=start, jobs=[job._replace(steps=0)])[0]
     assert same(none.state, start) and none.cost.flops == 0
+
+
+def test_a_rate_falls_tenfold_when_the_mean_loss_has_not_improved_for_longer_than_patience():
+    opt = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 1.0)
+    falling, rates = Plateau(opt, patience=2, steps=2), []
+    for loss in (3, 1, 1, 3, 0, 4, 2, 2, 2, 2, 2, 2):        # the means of two are 2 each, the first of them is the best
+        falling.see(torch.tensor(float(loss)))
+        rates.append(opt.param_groups[0]["lr"])
+    assert rates == [1.0] * 7 + [pytest.approx(0.1)] * 5
+    for _ in range(100):
+        falling.see(torch.tensor(2.0))
+    assert opt.param_groups[0]["lr"] == pytest.approx(1e-7)
+
+
+def test_every_client_begins_with_the_rate_of_the_round(task):
+    """Though that of the client before has fallen: the same as if it were alone."""
+    recipe = replace(task.recipe, lr=1.0, patience=1)
+    jobs = task.jobs("full")[:2]
+    locals_ = {}
+    for some in (jobs, jobs[1:]):
+        rounds(task, 1, jobs=some, recipe=recipe, after_client=lambda k, local: locals_.setdefault(k, []).append(
+            {name: v.clone() for name, v in local.items()}))
+    assert same(*locals_[jobs[1].client])
 
 
 def test_after_step_stops_a_client(task):

@@ -13,6 +13,17 @@ def test_splits_are_disjoint_and_complete(task):
     assert [len(c.val) for c in task.clients] == [10] * 4
 
 
+def test_one_split_for_all_repetitions():
+    """Data, clients and what is forgotten are those of the split's seed, the rest is the run's."""
+    split = dict(forget="share", forget_share=0.5, split_seed=3)
+    one, other, own = tiny(0, **split), tiny(1, **split), tiny(3, forget="share", forget_share=0.5)
+    for task in (one, other):
+        assert torch.equal(task.x, own.x)
+        assert all(torch.equal(*pair) for k in range(4) for pair in zip(task.clients[k], own.clients[k]))
+    assert not same(one.init("train"), other.init("train"))
+    assert not torch.equal(tiny(0).x, tiny(1).x)
+
+
 def test_client_wise(task):
     assert task.targets == (0,) and len(task.clients[0].retain) == 0
     assert [j.client for j in task.jobs("retain")] == [1, 2, 3]

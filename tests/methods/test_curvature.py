@@ -311,6 +311,15 @@ def test_select_takes_the_smallest_top_set():
         select({"a": torch.tensor([1.0, float("nan")])}, 5)
 
 
+def test_the_authors_code_takes_what_is_strictly_above_the_score_nearest_to_gamma():
+    """Running sums of [6, 3, 1] are 6, 9, 10: 70 percent is nearest to the first, above which there is nothing."""
+    scores = {"w": torch.tensor([1.0, 6.0, 3.0])}
+    found = [select(scores, gamma, rule="code")["w"].tolist() for gamma in (0, 70, 80, 100)]
+    assert found == [[False, False, False], [False, False, False], [False, True, False], [False, True, True]]
+    ties = {"w": torch.tensor([2.0, 2.0, 2.0, 1.0])}      # at 4 of 7: nearest is the second, above it there is none
+    assert not select(ties, 57, rule="code")["w"].any() and select(ties, 57)["w"].sum() == 2
+
+
 def test_selections_are_nested():
     scores = {"w": torch.randn(7, 50, generator=rng()).pow(4), "v": torch.rand(40, generator=rng()).round(decimals=1)}
     masks = select(scores, list(range(0, 101, 5)))

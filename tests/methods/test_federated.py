@@ -576,6 +576,21 @@ def test_a_target_does_not_depend_on_another(made):
     assert close(both, lib.average(each, [0.5, 0.5]), 1e-12)
 
 
+def test_fcu_iterations_are_minibatches_or_passes(made):
+    task, trained = made()
+    n, per_image = len(task.indices("forget")), task.flops[1] + 2 * task.flops[0]
+    pieces = -(-n // 7)                                     # minibatches of a pass
+    one = stream(task, trained, "FCU", iterations=3 * pieces, interval=pieces, batch_size=7)[0]
+    three = stream(task, trained, "FCU", iterations=3, interval=1, batch_size=7, passes=True)[0]
+    assert same(one.state, three.state) and three.cost.flops == pytest.approx(3 * n * per_image)
+
+
+def test_fcu_rate_falls_on_a_plateau(made):
+    task, trained = made()
+    kept, patient, falls = (stream(task, trained, "FCU", iterations=30, lr=0.1, patience=p)[0].state for p in (None, 30, 1))
+    assert same(kept, patient) and not same(kept, falls)
+
+
 @pytest.mark.parametrize("name", ["MoDE", "FCU"])
 @pytest.mark.parametrize("changes", [CLASS_WISE, dict(forget="share", forget_share=0.25)])
 def test_class_and_instance_wise(made, name, changes):

@@ -13,9 +13,11 @@ import torch
 from conftest import TINY, same, tiny
 
 import lib
+from lib.checksums import seal
+from lib.errors import Bad
+from lib.files import write
 from lib.methods.trained import Trained
 from lib.runs.run import history_bytes, run_key, training_key
-from lib.errors import Bad
 from lib.runs.store import Slot, read
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +39,28 @@ def test_a_present_result_is_not_made_again(store):
         calls.append(1)
         return store.save("runs", KEY, {"x": 1})
     assert store.get("runs", KEY, make).record == store.get("runs", KEY, make).record and calls == [1]
+
+
+@pytest.mark.parametrize("mask, mode", [(0o022, 0o644), (0o002, 0o664), (0o027, 0o640), (0o077, 0o600)])
+def test_every_file_has_the_mode_that_new_files_have(tmp_path, mask, mode):
+    before = os.umask(mask)
+    try:
+        lib.Store(tmp_path / "store").save("runs", KEY, {"x": 1}, {"final": {"w": torch.rand(4)}})
+        seal(write(tmp_path / "02.csv", "a,b"))
+    finally:
+        os.umask(before)
+    files = [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".lock"]
+    assert {path.suffix for path in files} >= {".json", ".safetensors", ".csv", ".sha256"}
+    assert {path.name: oct(path.stat().st_mode & 0o777) for path in files} == {path.name: oct(mode) for path in files}
+
+
+@pytest.mark.parametrize("data", ["text", b"bytes"])
+def test_a_file_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypatch, data):
+    done = []
+    real = {name: getattr(os, name) for name in ("fsync", "replace")}
+    for name in real:
+        monkeypatch.setattr(os, name, lambda *args, name=name: done.append(name) or real[name](*args))
+    assert write(tmp_path / "x", data).exists() and done == ["fsync", "replace"]
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b'{"body": {}, "sha256": "0"}'])
