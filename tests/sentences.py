@@ -210,16 +210,45 @@ def floor(found, r):
 def convergence(found, r):
     yield found[2], float(len(r.seeds()))
     for name, known, moved in re.findall(rf"(Original|Retrain) ({NUMBER}) %(?:, which moved by ({NUMBER}))?", found[3]):
-        points = r.curves[name, ""]
-        metric = "train_acc" if name == "Original" and "train_acc" in points else "retain_acc"
-        curve = points[metric].groupby(level="round").mean().dropna()
-        yield known, curve.iloc[-1]
-        first, last = curve.index[0], curve.index[-1]
-        tail = curve.loc[curve.index[curve.index <= last - 0.2 * (last - first)][-1]:]
-        if moved:
-            yield moved, tail.max() - tail.min()
-        still = curve.iloc[-1] <= 99 and not (len(tail) > 1 and tail.max() - tail.min() < 0.5)
-        yield ("0", 0.0) if not still or found[1] else ("1", 0.0)       # `has converged` is said of a run that has not
+        yield from reference(r, name, known, moved)
+
+
+def of_unconverged(text, r):
+    """What RESULTS says of a setting that has not converged; the same numbers as `convergence`."""
+    for name, known, moved in re.findall(rf"(Original|Retrain) in \w+ \(({NUMBER}) %(?:, moves by ({NUMBER}) points)?\)", text):
+        yield from reference(r, name, known, moved)
+
+
+def reference(r, name, known, moved):
+    """How much a run knows at its end, and by how much its curve moves over the last fifth of the rounds."""
+    points = r.curves[name, ""]
+    metric = "train_acc" if name == "Original" and "train_acc" in points else "retain_acc"
+    curve = points[metric].groupby(level="round").mean().dropna()
+    first, last = curve.index[0], curve.index[-1]
+    tail = curve.loc[curve.index[curve.index <= last - 0.2 * (last - first)][-1]:]
+    yield known, curve.iloc[-1]
+    if moved:
+        yield moved, tail.max() - tail.min()
+
+
+def order(found, r):
+    """A setting of RESULTS: over how many seeds, and how the order of methods goes with the paper's."""
+    yield found[1], float(len(r.seeds()))
+    table, dataset, model, stop, count, rho = found.groups()[1:]
+    if rho:
+        paper = pd.read_csv(ROOT / "paper" / f"{table}.csv")
+        paper = paper[(paper["dataset"] == dataset) & (paper["model"] == model) & (paper["metric"] == "avg_gap")].set_index("method")
+        there = [method for method in paper.index if method != "Retrain" and any(run[0] == method for run in r.runs)]
+        ours = [gap_of_means(r, first_variant(r, method), stop) for method in there]
+        theirs = paper["delta_recomputed"].fillna(paper["mean"])[there]
+        both = pd.DataFrame({"ours": ours, "theirs": theirs.to_numpy()}).dropna()
+        yield count, float(len(both))
+        yield rho, stats.spearmanr(both["theirs"], both["ours"]).statistic
+    yield from of_unconverged(found.string, r) if "Not converged" in found.string else ()
+
+
+def first_variant(r, method):
+    return f"{method} {min(variant for name, variant in r.runs if name == method)}".strip()
 
 
 def gaps_alone(found, r):
@@ -340,6 +369,50 @@ def headline_reset(found, r):
         yield from zip(said, (nfs.mean(), nfs.std(), nta.mean(), nta.std()))
 
 
+TRIPLE = rf"({NUMBER}) \[({NUMBER}), ({NUMBER})\]"
+
+
+def readme_forgets(found, r):
+    for metric, said in (("forget_acc", found.groups()[:4]), ("mia", found.groups()[4:8])):
+        ended = r.last("Retrain", metric)
+        yield from zip(said[:3], interval(r.at("NoT", "full", metric) - ended))
+        yield said[3], (r.last("Retrain name=again", metric) - ended).abs().mean()
+
+
+def readme_budgets(found, r):
+    for stop, *said in re.findall(rf"(quarter|half|all)[^:;]*: [^;:]*?, {TRIPLE}", found[0]):
+        yield from zip(said, interval(r.at("NoT", stop, "avg_gap") - r.at("Retrain name=again", stop, "avg_gap")))
+
+
+def readme_fine_tuning(found, r):
+    """NoT minus FT, as published and with the arguments that stand in brackets."""
+    for name, said in (("FT", found.groups()[:3]), (f"FT {found[4]}", found.groups()[4:7])):
+        yield from zip(said, interval(r.at("NoT", "half", "avg_gap") - r.at(name, "half", "avg_gap")))
+
+
+def readme_tis(found, r):
+    yield from zip(found.groups(), interval(r.at("NoT", "half", "avg_gap") - r.at("TIS-Reset", "half", "avg_gap")))
+
+
+def readme_reset(found, r):
+    for metric, said in (("nta", found.groups()[:2]), ("nfs", found.groups()[2:4])):
+        yield from mean_and_sd(*said, r.at("TIS-Reset reset=zero", "oracle", metric))
+
+
+def readme_backdoor(found, r):
+    name, stop = ("NoT", "last") if found[1] == "NoT" else ("TIS-Reset reset=zero", "oracle")
+    yield found[2], r.last("Original", "asr").mean()
+    yield found[3], r.at(name, stop, "asr").mean()
+    yield from zip(found.groups()[3:6], interval(r.at(name, stop, "asr") - r.at("Retrain", stop, "asr")))
+
+
+def readme_audit(found, r):
+    for name, said in (("NoT", found.groups()[:3]), ("Retrain", found.groups()[3:6])):
+        again = "name=again;" if name == "Retrain" else ""
+        variants = (f"{again}over=forget", f"bound=low;{again}over=forget", f"bound=high;{again}over=forget")
+        yield from zip(said, (r.points[name, variant, "full"]["attack_acc"].mean() for variant in variants))
+
+
 # ---------------------------------------------------------------- what neither paper asks
 
 def points_of(r, name, stop, **words):
@@ -437,6 +510,8 @@ KNOWN = (
     (r"At the last round attack success .* of Retrain's (.*)\.$", removal),
     (r"Negated once more, .* label to: (.*) \(n = (\d+)\)", asleep),
     (rf"At the best gamma of (\S+) \(an oracle\): attack success {SD} %, backdoor accuracy {SD} % \(n = (\d+)\)", triggered),
+    (r"\*\*`\w+`\*\* \(n = (\d+)\)\. Paper: (\w+), ([^,]+), ([^.]+)\. Ours: .*, stop: (\w+)\."
+     rf"(?: Order of (\d+) methods by gap, Spearman's correlation with the paper's: ({NUMBER})\.)?", order),
     (rf"On the target's own .* is {SD} % instead of {SD} % on test images, difference (.*) \(n = (\d+)\)", own_images),
     (rf"At the gamma whose .* paper's ({NUMBER}) %, backdoor accuracy is {SD} %, between ({NUMBER}) and ({NUMBER}) % "
      rf"\(n = (\d+)\); the paper prints ({NUMBER}) %", papers_pair),
@@ -448,8 +523,26 @@ KNOWN = (
 )
 
 
+README = (
+    (rf".*accuracy on forgotten images {TRIPLE} from Retrain's \(a second Retrain: ({NUMBER})\); membership attack {TRIPLE} "
+     rf"\(({NUMBER})\)", readme_forgets),
+    (rf".*At a quarter of the budget: .*{TRIPLE}", readme_budgets),
+    (rf".*as published: [^,]*, {TRIPLE}; searched \((\S+)\): [^,]*, {TRIPLE}", readme_fine_tuning),
+    (rf".*with recovery: [^,]*, {TRIPLE}", readme_tis),
+    (rf".*strength: {SD} of Retrain's accuracy, {SD} of its forgetting", readme_reset),
+    (rf".*(NoT|TIS-Reset): attack success from ({NUMBER}) % to ({NUMBER}) %, {TRIPLE} from Retrain's", readme_backdoor),
+    (rf".*by one forgotten image in {TRIPLE} %, a second Retrain in {TRIPLE}", readme_audit),
+)
+
+
 def checked(sentence):
-    """Pairs (said, by the rows) of a sentence's numbers; empty where it is of no known kind, or has none."""
+    """Pairs (said, by the rows) of a sentence's numbers; empty where it is of no known kind, or has none.
+
+    Of a sentence that names data and no setting, those of the setting on these data that it fits best.
+    """
+    if not sentence.setting:
+        found = [answered(sentence, setting) for setting in settings_on(sentence)]
+        return max(found, key=lambda pairs: sum(agrees(*pair) for pair in pairs), default=[])
     r = rows(sentence.profile, sentence.notebook, sentence.setting)
     if sentence.head:
         return list(of_a_line(sentence, r))
@@ -457,6 +550,29 @@ def checked(sentence):
         if found:
             return list(dict(KNOWN)[pattern](found, r))
     return []
+
+
+def settings_on(sentence):
+    """The settings of a table on the data that a sentence names."""
+    df = read(ROOT / "results" / sentence.profile / f"{sentence.notebook}.csv")
+    return df.loc[df["dataset"].str.startswith(sentence.head[0]), "setting"].unique()
+
+
+def answered(sentence, setting):
+    """The pairs of an answer of the README in one setting; empty where that has not the runs."""
+    r, out = rows(sentence.profile, sentence.notebook, setting), []
+    for pattern, kind in README:
+        if found := re.match(pattern, sentence.text):
+            try:
+                return [*kind(found, r), (sentence.head[1], float(models(r) or len(r.seeds())))]
+            except (ValueError, KeyError, TypeError):
+                continue
+    return out
+
+
+def models(r):
+    """How many models an audit has compared, the largest number that a row names; 0 where there is no audit."""
+    return max((int(found[1]) for run in r.runs if (found := re.search(r"models=(\d+)", run[1]))), default=0)
 
 
 def of_a_line(sentence, r):
@@ -521,6 +637,16 @@ def of_readme():
             head = None
 
 
+def of_answers():
+    """The clauses of the README's answers, each of the rows that it names at its end."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = re.search(r"<!-- answers -->\n(.*?)<!-- /answers -->", text, re.S)
+    pattern = r"(.*?) ?\(([^();]+), \w+, n = (\d+)[^;]*; \[rows\]\(results/(\w+)/(\d\d)\.csv\)"
+    for line in block[1].splitlines() if block else ():
+        for found in re.finditer(pattern, line):
+            yield Sentence("README", found[1].strip(" *"), found[4], found[5], "", (found[2], found[3]))
+
+
 def of_results():
     """The answers at the head of RESULTS.md, what neither paper asks, and the lines of its tables."""
     place = setting = head = None
@@ -535,6 +661,7 @@ def of_results():
             yield Sentence("RESULTS", said[2], *place, said[1])
         elif said := re.match(r"\*\*`(\w+)`\*\* \(n = (\d+)\)\. .*stop: (\w+)", line):
             setting, head, stop = said[1], None, said[3]
+            yield Sentence("RESULTS", line, *place, setting)
         elif line.startswith("| method | ") and line.endswith("difference |"):
             head = tuple(line.strip("| ").split(" | "))
         elif head and line.startswith("| "):
@@ -552,7 +679,7 @@ def notebook_of(question):
 
 def sentences():
     """All that say a number that can be computed anew."""
-    return [*of_notebooks(), *of_readme(), *of_results()]
+    return [*of_notebooks(), *of_answers(), *of_readme(), *of_results()]
 
 
 def main(argv=None):

@@ -8,7 +8,7 @@ from .beside import beyond, found_after, images_of, off_retrain, part_of, rounds
 from .figures import bare, draw_band, looks_of, named, settings_of
 from .numbers import number
 from .statistics import AGAIN, ALIKE, verdict
-from .style import GOAL, grid, legend, looks, note, proxy
+from .style import GOAL, grid, legend, looks, note, proxy, whole
 
 EARLY = f"{REFERENCE}, stopped early"
 MEASURED = ("forget_acc", "mia", "test_acc", AVG_GAP)
@@ -51,6 +51,8 @@ def finish(fig, axes, part, drawn, xlabel, text):
     """Titles, the axis below, the note and the legend of a figure of lines."""
     for ax in axes[-1]:
         ax.set_xlabel(xlabel)
+        if "rounds" in xlabel:
+            whole(ax.xaxis)
     note(fig, part, text, "lines: mean over seeds, bands: from the smallest to the largest")
     legend(fig, [proxy("second Retrain" if name.startswith(f"{REFERENCE} ") else name, **look | {"ms": 4})
                  for name, look in drawn.items()])
