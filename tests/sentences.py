@@ -210,16 +210,45 @@ def floor(found, r):
 def convergence(found, r):
     yield found[2], float(len(r.seeds()))
     for name, known, moved in re.findall(rf"(Original|Retrain) ({NUMBER}) %(?:, which moved by ({NUMBER}))?", found[3]):
-        points = r.curves[name, ""]
-        metric = "train_acc" if name == "Original" and "train_acc" in points else "retain_acc"
-        curve = points[metric].groupby(level="round").mean().dropna()
-        yield known, curve.iloc[-1]
-        first, last = curve.index[0], curve.index[-1]
-        tail = curve.loc[curve.index[curve.index <= last - 0.2 * (last - first)][-1]:]
-        if moved:
-            yield moved, tail.max() - tail.min()
-        still = curve.iloc[-1] <= 99 and not (len(tail) > 1 and tail.max() - tail.min() < 0.5)
-        yield ("0", 0.0) if not still or found[1] else ("1", 0.0)       # `has converged` is said of a run that has not
+        yield from reference(r, name, known, moved)
+
+
+def of_unconverged(text, r):
+    """What RESULTS says of a setting that has not converged; the same numbers as `convergence`."""
+    for name, known, moved in re.findall(rf"(Original|Retrain) in \w+ \(({NUMBER}) %(?:, moves by ({NUMBER}) points)?\)", text):
+        yield from reference(r, name, known, moved)
+
+
+def reference(r, name, known, moved):
+    """How much a run knows at its end, and by how much its curve moves over the last fifth of the rounds."""
+    points = r.curves[name, ""]
+    metric = "train_acc" if name == "Original" and "train_acc" in points else "retain_acc"
+    curve = points[metric].groupby(level="round").mean().dropna()
+    first, last = curve.index[0], curve.index[-1]
+    tail = curve.loc[curve.index[curve.index <= last - 0.2 * (last - first)][-1]:]
+    yield known, curve.iloc[-1]
+    if moved:
+        yield moved, tail.max() - tail.min()
+
+
+def order(found, r):
+    """A setting of RESULTS: over how many seeds, and how the order of methods goes with the paper's."""
+    yield found[1], float(len(r.seeds()))
+    table, dataset, model, stop, count, rho = found.groups()[1:]
+    if rho:
+        paper = pd.read_csv(ROOT / "paper" / f"{table}.csv")
+        paper = paper[(paper["dataset"] == dataset) & (paper["model"] == model) & (paper["metric"] == "avg_gap")].set_index("method")
+        there = [method for method in paper.index if method != "Retrain" and any(run[0] == method for run in r.runs)]
+        ours = [gap_of_means(r, first_variant(r, method), stop) for method in there]
+        theirs = paper["delta_recomputed"].fillna(paper["mean"])[there]
+        both = pd.DataFrame({"ours": ours, "theirs": theirs.to_numpy()}).dropna()
+        yield count, float(len(both))
+        yield rho, stats.spearmanr(both["theirs"], both["ours"]).statistic
+    yield from of_unconverged(found.string, r) if "Not converged" in found.string else ()
+
+
+def first_variant(r, method):
+    return f"{method} {min(variant for name, variant in r.runs if name == method)}".strip()
 
 
 def gaps_alone(found, r):
@@ -340,8 +369,134 @@ def headline_reset(found, r):
         yield from zip(said, (nfs.mean(), nfs.std(), nta.mean(), nta.std()))
 
 
+TRIPLE = rf"({NUMBER}) \[({NUMBER}), ({NUMBER})\]"
+
+
+def readme_forgets(found, r):
+    for metric, said in (("forget_acc", found.groups()[:4]), ("mia", found.groups()[4:8])):
+        ended = r.last("Retrain", metric)
+        yield from zip(said[:3], interval(r.at("NoT", "full", metric) - ended))
+        yield said[3], (r.last("Retrain name=again", metric) - ended).abs().mean()
+
+
+def readme_budgets(found, r):
+    for stop, *said in re.findall(rf"(quarter|half|all)[^:;]*: [^;:]*?, {TRIPLE}", found[0]):
+        yield from zip(said, interval(r.at("NoT", stop, "avg_gap") - r.at("Retrain name=again", stop, "avg_gap")))
+
+
+def readme_fine_tuning(found, r):
+    """NoT minus FT, as published and with the arguments that stand in brackets."""
+    for name, said in (("FT", found.groups()[:3]), (f"FT {found[4]}", found.groups()[4:7])):
+        yield from zip(said, interval(r.at("NoT", "half", "avg_gap") - r.at(name, "half", "avg_gap")))
+
+
+def readme_tis(found, r):
+    yield from zip(found.groups(), interval(r.at("NoT", "half", "avg_gap") - r.at("TIS-Reset", "half", "avg_gap")))
+
+
+def readme_reset(found, r):
+    for metric, said in (("nta", found.groups()[:2]), ("nfs", found.groups()[2:4])):
+        yield from mean_and_sd(*said, r.at("TIS-Reset reset=zero", "oracle", metric))
+
+
+def readme_backdoor(found, r):
+    name, stop = ("NoT", "last") if found[1] == "NoT" else ("TIS-Reset reset=zero", "oracle")
+    yield found[2], r.last("Original", "asr").mean()
+    yield found[3], r.at(name, stop, "asr").mean()
+    yield from zip(found.groups()[3:6], interval(r.at(name, stop, "asr") - r.at("Retrain", stop, "asr")))
+
+
+def readme_audit(found, r):
+    for name, said in (("NoT", found.groups()[:3]), ("Retrain", found.groups()[3:6])):
+        again = "name=again;" if name == "Retrain" else ""
+        variants = (f"{again}over=forget", f"bound=low;{again}over=forget", f"bound=high;{again}over=forget")
+        yield from zip(said, (r.points[name, variant, "full"]["attack_acc"].mean() for variant in variants))
+
+
+# ---------------------------------------------------------------- what neither paper asks
+
+def points_of(r, name, stop, **words):
+    """The rows of a run at a stop, with further words in its variant."""
+    method, _, variant = name.partition(" ")
+    options = [*filter(None, variant.split(";")), *(f"{key}={value}" for key, value in words.items())]
+    found = method, ";".join(sorted(options, key=lambda option: option.partition("=")[0]))
+    return r.curves[found] if stop == "curve" else r.points[*found, stop]
+
+
+def attack_on(r, name, over="forget", stop="full", **words):
+    return points_of(r, name, stop, over=over, **words)["attack_acc"].mean()
+
+
+def told_by_example(found, r):
+    for name, said in (("NoT", found.groups()[:3]), ("Retrain name=again", found.groups()[3:6])):
+        yield said[0], attack_on(r, name)
+        yield from ((number, attack_on(r, name, bound=bound)) for number, bound in zip(said[1:], ("low", "high")))
+    everybody = {}
+    for method, variant, stop in r.points:
+        options = variant.split(";")
+        others = [option for option in options if option != "over=forget"]
+        plain = not any(option.partition("=")[0] in ("bound", "fpr", "models", "example") for option in options)
+        if stop == "full" and "over=forget" in options and plain and method not in ("Original", "Retrain"):
+            name = " ".join(filter(None, [method, ";".join(others)]))
+            everybody[name] = attack_on(r, name)
+    for name, said, choose in ((found[7], found[8], min), (found[9], found[10], max)):
+        yield said, everybody[name]
+        yield said, choose(everybody.values())
+
+
+def told_at_half(found, r):
+    yield found[1], attack_on(r, "NoT", stop="half")
+    yield found[2], attack_on(r, "Retrain name=again", stop="half")
+
+
+def told_by_others(found, r):
+    yield found[1], attack_on(r, "NoT", "retain")
+    yield found[2], attack_on(r, "NoT", "test")
+
+
+def known_of_forgotten(r, name, words):
+    """Accuracy on forgotten images after what the words say, by seed."""
+    if words == "after the further rounds":
+        curve = points_of(r, name, "curve", then="further")["forget_acc"].dropna().unstack("round")
+        return curve[curve.columns.max()]
+    said = {"as it ends": {"bits": 32, "then": "in_few_bits"}, "in 4 bits": {"bits": 4, "then": "in_few_bits"},
+            "negated again": {"then": "negated_again"}}[words]
+    return points_of(r, name, "last", **said)["forget_acc"]
+
+
+def what_remains(found, r):
+    pattern = rf"({NUMBER})(?: \[({NUMBER}), ({NUMBER})\])? (as it ends|after the further rounds|in 4 bits|negated again)"
+    for name, text in (("NoT", found[1]), ("Retrain name=again", found[2])):
+        for *said, words in re.findall(pattern, text):
+            values = known_of_forgotten(r, name, words) - known_of_forgotten(r, "Retrain", words)
+            yield from zip(filter(None, said), interval(values))
+
+
+def who_is_found(found, r):
+    for name, when, said in (("Retrain", "end", found[1]), ("NoT", "end", found[2]), ("NoT", "start", found[3])):
+        yield said, points_of(r, name, "last", then="who_left", by="loss", when=when)["leaver_first"].mean()
+
+
+def one_after_another(found, r):
+    curves = [points_of(r, "NoT", "curve", then="in_turn"),
+              points_of(r, "Retrain name=again", "curve", then="in_turn", stopped="early")]
+    gaps = [curve["avg_gap"].dropna().unstack("round") for curve in curves]
+    yield found[1], float(gaps[0].columns.max())
+    places = [(gap, at) for gap in gaps for at in (gap.columns.min(), gap.columns.max())]
+    for (gap, at), mean, sd in zip(places, found.groups()[1::2], found.groups()[2::2]):
+        yield from mean_and_sd(mean, sd, gap[at])
+
+
 SD = rf"({NUMBER})(?: ± ({NUMBER}))?"
+CI = rf"({NUMBER}) % \[({NUMBER}), ({NUMBER})\]"
 KNOWN = (
+    (rf"by its forgotten images NoT's .* in {CI} of the cases; .* stands at {CI}; nearest is (.+) with ({NUMBER}) %, "
+     rf"farthest (.+) with ({NUMBER}) %\.$", told_by_example),
+    (rf"for half of Retrain's budget NoT stands at ({NUMBER}) %, .* at ({NUMBER}) %\.$", told_at_half),
+    (rf"by retained images NoT is told in ({NUMBER}) % .* in ({NUMBER}) %\.$", told_by_others),
+    (r"accuracy on the forgotten images minus Retrain's, in points: NoT (.*); a second Retrain (.*)\.$", what_remains),
+    (rf"by the loss of its images .* in ({NUMBER}) % .* and ({NUMBER}) % with NoT, .* in ({NUMBER}) %\.$", who_is_found),
+    (rf"of (\d+) clients that leave .* is {SD} at the first and {SD} at the last; .* early {SD} and {SD}\.$", one_after_another),
     (r"Training has (not )?converged \(n = (\d+)\)(.*)", convergence),
     (r"For half of Retrain's budget the gaps are (.*)\. With", gaps_alone),
     (rf"A second Retrain ends ({NUMBER}) points", floor),
@@ -355,6 +510,8 @@ KNOWN = (
     (r"At the last round attack success .* of Retrain's (.*)\.$", removal),
     (r"Negated once more, .* label to: (.*) \(n = (\d+)\)", asleep),
     (rf"At the best gamma of (\S+) \(an oracle\): attack success {SD} %, backdoor accuracy {SD} % \(n = (\d+)\)", triggered),
+    (r"\*\*`\w+`\*\* \(n = (\d+)\)\. Paper: (\w+), ([^,]+), ([^.]+)\. Ours: .*, stop: (\w+)\."
+     rf"(?: Order of (\d+) methods by gap, Spearman's correlation with the paper's: ({NUMBER})\.)?", order),
     (rf"On the target's own .* is {SD} % instead of {SD} % on test images, difference (.*) \(n = (\d+)\)", own_images),
     (rf"At the gamma whose .* paper's ({NUMBER}) %, backdoor accuracy is {SD} %, between ({NUMBER}) and ({NUMBER}) % "
      rf"\(n = (\d+)\); the paper prints ({NUMBER}) %", papers_pair),
@@ -366,8 +523,26 @@ KNOWN = (
 )
 
 
+README = (
+    (rf".*accuracy on forgotten images {TRIPLE} from Retrain's \(a second Retrain: ({NUMBER})\); membership attack {TRIPLE} "
+     rf"\(({NUMBER})\)", readme_forgets),
+    (rf".*At a quarter of the budget: .*{TRIPLE}", readme_budgets),
+    (rf".*as published: [^,]*, {TRIPLE}; searched \((\S+)\): [^,]*, {TRIPLE}", readme_fine_tuning),
+    (rf".*with recovery: [^,]*, {TRIPLE}", readme_tis),
+    (rf".*strength: {SD} of Retrain's accuracy, {SD} of its forgetting", readme_reset),
+    (rf".*(NoT|TIS-Reset): attack success from ({NUMBER}) % to ({NUMBER}) %, {TRIPLE} from Retrain's", readme_backdoor),
+    (rf".*by one forgotten image in {TRIPLE} %, a second Retrain in {TRIPLE}", readme_audit),
+)
+
+
 def checked(sentence):
-    """Pairs (said, by the rows) of a sentence's numbers; empty where it is of no known kind, or has none."""
+    """Pairs (said, by the rows) of a sentence's numbers; empty where it is of no known kind, or has none.
+
+    Of a sentence that names data and no setting, those of the setting on these data that it fits best.
+    """
+    if not sentence.setting:
+        found = [answered(sentence, setting) for setting in settings_on(sentence)]
+        return max(found, key=lambda pairs: sum(agrees(*pair) for pair in pairs), default=[])
     r = rows(sentence.profile, sentence.notebook, sentence.setting)
     if sentence.head:
         return list(of_a_line(sentence, r))
@@ -375,6 +550,29 @@ def checked(sentence):
         if found:
             return list(dict(KNOWN)[pattern](found, r))
     return []
+
+
+def settings_on(sentence):
+    """The settings of a table on the data that a sentence names."""
+    df = read(ROOT / "results" / sentence.profile / f"{sentence.notebook}.csv")
+    return df.loc[df["dataset"].str.startswith(sentence.head[0]), "setting"].unique()
+
+
+def answered(sentence, setting):
+    """The pairs of an answer of the README in one setting; empty where that has not the runs."""
+    r, out = rows(sentence.profile, sentence.notebook, setting), []
+    for pattern, kind in README:
+        if found := re.match(pattern, sentence.text):
+            try:
+                return [*kind(found, r), (sentence.head[1], float(models(r) or len(r.seeds())))]
+            except (ValueError, KeyError, TypeError):
+                continue
+    return out
+
+
+def models(r):
+    """How many models an audit has compared, the largest number that a row names; 0 where there is no audit."""
+    return max((int(found[1]) for run in r.runs if (found := re.search(r"models=(\d+)", run[1]))), default=0)
 
 
 def of_a_line(sentence, r):
@@ -439,8 +637,18 @@ def of_readme():
             head = None
 
 
+def of_answers():
+    """The clauses of the README's answers, each of the rows that it names at its end."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = re.search(r"<!-- answers -->\n(.*?)<!-- /answers -->", text, re.S)
+    pattern = r"(.*?) ?\(([^();]+), \w+, n = (\d+)[^;]*; \[rows\]\(results/(\w+)/(\d\d)\.csv\)"
+    for line in block[1].splitlines() if block else ():
+        for found in re.finditer(pattern, line):
+            yield Sentence("README", found[1].strip(" *"), found[4], found[5], "", (found[2], found[3]))
+
+
 def of_results():
-    """The answers at the head of RESULTS.md, and the lines of its tables."""
+    """The answers at the head of RESULTS.md, what neither paper asks, and the lines of its tables."""
     place = setting = head = None
     for line in (ROOT / "RESULTS.md").read_text(encoding="utf-8").splitlines():
         if asked := re.match(r"\* \*\*(.*?)\*\* ?(.*)", line):
@@ -449,8 +657,11 @@ def of_results():
             yield Sentence("RESULTS", said[1], "reduced", notebook_of(question), said[2])
         elif said := re.search(r"`\./run_all\.sh --profile (\w+) --only (\d\d)`", line):
             place, head = said.groups(), None
+        elif place and (said := re.match(r"\* `(\w+)`: (.*)", line)):
+            yield Sentence("RESULTS", said[2], *place, said[1])
         elif said := re.match(r"\*\*`(\w+)`\*\* \(n = (\d+)\)\. .*stop: (\w+)", line):
             setting, head, stop = said[1], None, said[3]
+            yield Sentence("RESULTS", line, *place, setting)
         elif line.startswith("| method | ") and line.endswith("difference |"):
             head = tuple(line.strip("| ").split(" | "))
         elif head and line.startswith("| "):
@@ -468,7 +679,7 @@ def notebook_of(question):
 
 def sentences():
     """All that say a number that can be computed anew."""
-    return [*of_notebooks(), *of_readme(), *of_results()]
+    return [*of_notebooks(), *of_answers(), *of_readme(), *of_results()]
 
 
 def main(argv=None):

@@ -176,6 +176,12 @@ def job(profile, number, setting, seed):
     return seconds
 
 
+def jobs_of_their_own(profile, number, settings):
+    """Whether the chosen settings and seeds of a notebook are jobs; not where its report is as quick by itself."""
+    one = len(seeds_of(profile, number)) == 1
+    return not (one and (profile["profile"] == "quick" or len(settings) == 1))
+
+
 def jobs(profile, only=None, seeds=None):
     """[(number, setting, seed)] in the order in which they run."""
     return [(n, s, seed) for n, settings in select(profile, only).items() for s in settings

@@ -24,21 +24,30 @@ from lib.settings import complete
 
 from .cost import SHAPES, memory_mb, state_numbers
 from .facts import duration, meta, rows
-from .jobs import notebook
+from .jobs import jobs_of_their_own, notebook
 
 REPORT = 20             # seconds of a notebook that finds all its runs in the store
 LARGE_STEP = 2e11       # FLOPs of a training step that is not tried on a CPU, but counted
 CORE = 2e10             # FLOPs a second of a core, where nothing was measured to tell better
 
 
+class Load(NamedTuple):
+    """What a setting takes at one seed. seconds: None where nothing is known; known: from what, `committed`,
+    `measured`, `counted` or nothing."""
+    seconds: float | None
+    disk_gb: float = 0.0        # of the store
+    memory_gb: float = 1.0
+    known: str = ""
+
+
 class Step(NamedTuple):
-    """A job that run_all.sh starts, and what it is estimated to take; seconds is None where nothing is known."""
-    name: str               # as its line says: `02.cifar10 seed 0`, `02_client_unlearning`
+    """A job that run_all.sh starts, by the name that its line has: `02.cifar10 seed 0`, `02_client_unlearning`."""
+    name: str
     number: str
     seconds: float | None
-    disk_gb: float          # of the store
+    disk_gb: float
     memory_gb: float
-    known: str              # from what: `committed`, `measured`, `counted`, ``
+    known: str
     done: bool
 
 
@@ -47,43 +56,47 @@ class Step(NamedTuple):
 def plan(profile, only=None, measure=True):
     """The `Step`s of what is chosen of a profile, in order. measure: whether to try first steps of what has no
     committed timing."""
-    name, speeds, steps = profile["profile"], {}, []
+    speeds = {} if measure else None
+    steps = []
     for number, settings in select(profile, only).items():
-        if notebook(number) is None:
-            continue
-        timings = committed(name, number, settings)
-        jobs = [(setting, seed) for setting in settings for seed in seeds_of(profile, number)]
-        found = {setting: taken(s, timings.get(setting), speeds if measure else None) for setting, s in settings.items()}
-        own_jobs = by_jobs(profile, number)
-        if own_jobs:
-            for setting, seed in jobs:
-                mark = runs_root() / name / "jobs" / f"{number}.{setting}.s{seed}.done"
-                steps.append(step(f"{number}.{setting} seed {seed}", number, [settings[setting]], [found[setting]], mark.exists(), measure))
-        there = runs_root() / name / "notebooks" / notebook(number).name
-        part = [] if own_jobs else [found[setting] for setting, _ in jobs]
-        of = [] if own_jobs else [settings[setting] for setting, _ in jobs]
-        steps.append(step(notebook(number).stem, number, of, [(REPORT, ""), *part], there.exists(), measure))
+        if notebook(number) is not None:
+            steps += steps_of(profile, number, settings, speeds)
     return steps
+
+
+def steps_of(profile, number, settings, speeds):
+    """The jobs of a notebook: those of its settings and seeds, where they are jobs of their own, and its report."""
+    name, stem = profile["profile"], notebook(number).stem
+    timings = committed(name, number, settings)
+    loads = {setting: load_of(s, timings.get(setting), speeds) for setting, s in settings.items()}
+    root, report, steps = runs_root() / name, [Load(REPORT)], []
+    for setting in settings:
+        for seed in seeds_of(profile, number):
+            if jobs_of_their_own(profile, number, settings):
+                done = (root / "jobs" / f"{number}.{setting}.s{seed}.done").exists()
+                steps.append(step(f"{number}.{setting} seed {seed}", number, [loads[setting]], done))
+            else:
+                report.append(loads[setting])
+    return [*steps, step(stem, number, report, (root / "notebooks" / f"{stem}.ipynb").exists())]
+
+
+def step(name, number, loads, done):
+    """A `Step` of all that it runs: times and files add up, memory is that of the largest."""
+    seconds = [load.seconds for load in loads]
+    return Step(name, number, None if None in seconds else sum(seconds), sum(load.disk_gb for load in loads),
+                max(load.memory_gb for load in loads), "+".join(sorted({load.known for load in loads} - {""})), done)
+
+
+def load_of(settings, timing, speeds):
+    """The `Load` of a setting at one seed."""
+    seconds, known = taken(settings, timing, speeds)
+    return Load(seconds, disk_gb(settings, exact=known != ""), memory_mb(settings) / 1000, known)
 
 
 def checkpoints(name):
     """How many runs of a profile were killed half way, and go on from where they were."""
     begun = (runs_root() / name / "store").glob("*/*/part.json")
     return sum(not path.with_name("record.json").exists() for path in begun)
-
-
-def by_jobs(profile, number):
-    """Whether a notebook's settings and seeds are jobs of their own; not where the report is as quick by itself."""
-    settings, seeds = profile["notebooks"][number], seeds_of(profile, number)
-    return len(seeds) > 1 or profile["profile"] != "quick" and len(settings) > 1
-
-
-def step(name, number, settings, found, done, exact):
-    """A `Step` of all that it runs: times and files add up, memory is that of the largest."""
-    seconds = [each for each, _ in found]
-    known = "+".join(sorted({word for _, word in found if word}))
-    return Step(name, number, None if None in seconds else sum(seconds), sum(disk_gb(s, exact) for s in settings),
-                max((memory_mb(s) / 1000 for s in settings), default=1.0), known, done)
 
 
 # ---------------------------------------------------------------- seconds
@@ -95,14 +108,14 @@ def committed(name, number, settings):
     made_of, seeds, found = meta(folder / f"{number}.meta.json").get("settings"), set(), {}
     if not made_of:
         return {}
-    from lib.report.provenance import settings_hash
+    from lib.report.provenance import made_with
     for row in rows(folder / f"{number}.timing.csv"):
         if row["metric"] == "seconds" and row["stop"] == "last":
             seeds.add(row["seed"])
             found.setdefault(row["setting"], []).append((row["method"], float(row["value"])))
     total = {}
     for setting, runs in found.items():
-        if setting in settings and made_of.get(setting) == settings_hash(settings[setting]):
+        if setting in settings and made_with(made_of.get(setting), settings[setting]):
             training = [seconds for method, seconds in runs if method == "Retrain"]
             total[setting] = sum(seconds for _, seconds in runs) / len(seeds) + mean(training or [0])
     return total

@@ -28,6 +28,7 @@ from .facts import state
 from .index import index
 from .jobs import cells, notebook
 from .readme import choosing_text, readme_text, tables_text
+from .tidy import KERNEL, cell_metadata
 
 TOLD = ("quick", "flower")      # profiles whose outputs are those of the committed notebooks
 
@@ -44,15 +45,13 @@ def clean(source, ran):
         raise Bad("a notebook has changed since it ran; run again")
     count, out = 0, []
     for old, new in zip(source["cells"], done):
-        cell = {**old, "metadata": {k: v for k, v in old["metadata"].items() if k in ("tags", "collapsed", "editable")}}
+        cell = {**old, "metadata": cell_metadata(old["metadata"])}
         if cell["cell_type"] == "code":
             count += 1
             cell["execution_count"] = count
             cell["outputs"] = [_output(o, count) for o in new["outputs"] if o.get("name") != "stderr"]
         out.append(cell)
-    kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-              "language_info": {"name": "python"}}
-    return {"cells": out, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
+    return {"cells": out, "metadata": KERNEL, "nbformat": 4, "nbformat_minor": 5}
 
 
 def _output(o, count):

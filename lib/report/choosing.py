@@ -65,8 +65,15 @@ def request_line(request):
 
 def gap_cell(gaps, name):
     """`**NoT 2.9**`; bold where it is nearer than the Retrain stopped there."""
-    text = f"{name} {gaps.at['half'][name].mean():.1f}"
+    text = f"{short(name, gaps.at['half'])} {gaps.at['half'][name].mean():.1f}"
     return f"**{text}**" if compared(gaps, name, AGAIN, "half")[1] == YES else text
+
+
+def short(name, table):
+    """`FT (lr=0.4)`, or the method alone where it has one variant among the columns of a table."""
+    method, _, variant = name.partition(" ")
+    alone = sum(other.partition(" ")[0] == method for other in table) == 1
+    return method if alone or not variant else f"{method} ({variant})"
 
 
 def words_of(name):

@@ -10,10 +10,13 @@ from importlib import metadata
 from pathlib import Path
 
 from ..files import ROOT, folder
-from ..settings import complete
+from ..settings import DEFAULTS, complete
 
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "pandas")
 HOW_FAST = ("device", "threads", "cuda_graphs", "history_limit_gb")     # settings that change no number
+# Settings that came after tables had been kept: at their default all is as it was before there was such a key.
+LATER = ("resplit", "split_seed", "after_rounds", "relearn_images", "relearn_rounds", "bits", "leavers", "in_turn",
+         "request_rounds")
 
 
 def provenance(profile, notebook, tasks=()):
@@ -81,8 +84,13 @@ def versions():
 
 def settings_hash(settings):
     """A short hash of all settings of a task, defaults filled in, but for those that change no number."""
-    whole = {key: value for key, value in complete(settings).items() if key not in HOW_FAST}
+    whole = {key: value for key, value in complete(settings).items() if key not in HOW_FAST and not unheard_of(key, value)}
     return hashlib.sha256(json.dumps(whole, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def unheard_of(key, value):
+    """Whether a setting is what it was when there was no such key."""
+    return key in LATER and value == DEFAULTS[key]
 
 
 def data_hashes(tasks):

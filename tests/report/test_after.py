@@ -53,7 +53,7 @@ def turns(name, seed):
             early = {"avg_gap": 3.0, "forget_acc": 60.0, "comp_flops": 5.0 * r}
             out += record(name, {"then": "in_turn", "stopped": "early"}, "curve", r, early, seed)
         found = {"leaver_auc": 1.0, "leaver_first": 50.0}
-        out += record(name, {"then": "who_left_in_turn", "by": "loss"}, "last", r, found, seed)
+        out += record(name, {"then": "who_left_in_turn", "by": "loss"}, "curve", r, found, seed)
     return out
 
 

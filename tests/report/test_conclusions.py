@@ -1,4 +1,7 @@
 """Conclusions: of their premises, and with numbers that follow from the rows."""
+import json
+import re
+
 import pytest
 from tables import table
 
@@ -77,3 +80,14 @@ def test_no_verdict_is_given_where_training_has_not_converged(path):
         ends = here[(here["method"] == "Retrain") & (here["variant"] == "")].groupby("round")["value"].mean()
         if len(ends) and ends.iloc[-1] < 99 and abs(ends.iloc[-1] - ends[ends.index <= 0.8 * ends.index[-1]].iloc[-1]) > 0.5:
             assert not any(word in line for line in said for word in VERDICTS), setting
+
+
+@pytest.mark.parametrize("number", CONCLUSIONS)
+def test_a_notebook_ends_with_them_and_what_is_written_has_no_number(number):
+    """But for a coin's 50 % and for 100 %."""
+    [path] = (ROOT / "notebooks").glob(f"{number}_*.ipynb")
+    cells = ["".join(cell["source"]) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
+    [at] = [i for i, cell in enumerate(cells) if cell.startswith("## What to believe")]
+    assert re.fullmatch(rf'lib\.conclude\(\w+, "{number}"\)', cells[at - 1])
+    written = cells[at].partition("## Make it yours")[0]
+    assert set(re.findall(r"\d+\.\d+|\d+ ?%", written)) <= {"50 %", "100 %"}

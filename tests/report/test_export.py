@@ -1,5 +1,6 @@
 """Tables to take away: what they say, and that LaTeX takes them."""
 import json
+import re
 import shutil
 import subprocess
 
@@ -88,6 +89,15 @@ def test_letters_that_latex_reads_otherwise(text, latex):
 def test_wrong_names_and_forms(df, name, form, words):
     with pytest.raises(lib.Bad, match=words):
         lib.export(df, name, form)
+
+
+def test_the_recipe(monkeypatch):
+    """What docs/running.md says works as it stands there."""
+    text = (ROOT / "docs/running.md").read_text(encoding="utf-8")
+    [code] = [block for block in re.findall(r"```python\n(.*?)```", text, re.S) if "lib.export" in block]
+    monkeypatch.chdir(ROOT)
+    exec(code, {})
+    assert {path.name for path in (runs_root() / "reduced/tables").iterdir()} == {"table1.tex", "against_not.tex", "table1.csv"}
 
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="there is no pdflatex")

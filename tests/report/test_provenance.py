@@ -10,6 +10,7 @@ from conftest import TINY, tiny
 
 from lib.files import ROOT
 from lib.report import provenance as p
+from lib.settings import DEFAULTS
 
 
 def test_a_table_says_where_it_comes_from():
@@ -27,6 +28,19 @@ def test_a_table_says_where_it_comes_from():
     ({"device": "cpu"}, True), ({"cuda_graphs": False}, True), ({"momentum": 0.9}, True)])
 def test_settings_are_the_same_where_all_that_changes_a_number_is(changes, same):
     assert (p.settings_hash(TINY) == p.settings_hash({**TINY, **changes})) == same
+
+
+def test_a_new_key_at_its_default_makes_no_table_old(monkeypatch):
+    before = p.settings_hash(TINY)
+    monkeypatch.setitem(DEFAULTS, "colour", 3)
+    assert p.settings_hash(TINY) != before
+    monkeypatch.setattr(p, "LATER", (*p.LATER, "colour"))
+    assert p.settings_hash(TINY) == before != p.settings_hash({**TINY, "colour": 4})
+
+
+def test_the_settings_are_those_that_committed_tables_were_made_with():
+    assert p.settings_hash({}) == "f7559c7c11aef2ff", "a key is new: name it in LATER; or a default has changed: publish again"
+    assert set(p.LATER) <= set(DEFAULTS)
 
 
 def test_what_a_table_was_not_made_of():

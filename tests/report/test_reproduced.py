@@ -4,6 +4,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from tables import table
 
 import lib
 from lib.files import ROOT
@@ -117,7 +118,7 @@ def test_order_by_hand():
 
 def run(method, gaps, seed, variant=""):
     """A run whose gap is as given, a round after ten others; a round costs one byte and one FLOP."""
-    curve = [{"round": 10 * i, **dict.fromkeys(GAP, 90.0 - gap), "bytes": 10.0 * i, "flops": 10.0 * i}
+    curve = [{"round": 10 * i, **dict.fromkeys(GAP, 100.0 - gap), "bytes": 10.0 * i, "flops": 10.0 * i}
              for i, gap in enumerate(gaps)]
     return {"setting": "a", "dataset": "MNIST", "model": "CNN", "distribution": "iid", "scenario": "client-wise",
             "method": method, "variant": variant, "seed": seed, "curve": curve}
@@ -148,3 +149,10 @@ def test_without_equal_budgets_the_answer_is_not_yet(df):
     for tables in ({}, {"02": None, "10": None}, {"02": no_second}):
         for asked, said in answers.answers(tables):
             assert said[0].startswith("not yet"), asked
+
+
+def test_answers_of_a_setting_that_has_not_converged_are_no_conclusion():
+    for asked, said in answers.answers({"02": table(3, retrain=(80, 60, 40, 20, 10), known=95.0)})[:3]:
+        assert said[-1].startswith("Not converged: ") and said[-1].endswith("is no conclusion."), asked
+    fit = answers.answers({"02": table(3)})
+    assert not any("Not converged" in sentence for _, said in fit for sentence in said)
