@@ -413,8 +413,90 @@ def readme_audit(found, r):
         yield from zip(said, (r.points[name, variant, "full"]["attack_acc"].mean() for variant in variants))
 
 
+# ---------------------------------------------------------------- what neither paper asks
+
+def points_of(r, name, stop, **words):
+    """The rows of a run at a stop, with further words in its variant."""
+    method, _, variant = name.partition(" ")
+    options = [*filter(None, variant.split(";")), *(f"{key}={value}" for key, value in words.items())]
+    found = method, ";".join(sorted(options, key=lambda option: option.partition("=")[0]))
+    return r.curves[found] if stop == "curve" else r.points[*found, stop]
+
+
+def attack_on(r, name, over="forget", stop="full", **words):
+    return points_of(r, name, stop, over=over, **words)["attack_acc"].mean()
+
+
+def told_by_example(found, r):
+    for name, said in (("NoT", found.groups()[:3]), ("Retrain name=again", found.groups()[3:6])):
+        yield said[0], attack_on(r, name)
+        yield from ((number, attack_on(r, name, bound=bound)) for number, bound in zip(said[1:], ("low", "high")))
+    everybody = {}
+    for method, variant, stop in r.points:
+        options = variant.split(";")
+        others = [option for option in options if option != "over=forget"]
+        plain = not any(option.partition("=")[0] in ("bound", "fpr", "models", "example") for option in options)
+        if stop == "full" and "over=forget" in options and plain and method not in ("Original", "Retrain"):
+            name = " ".join(filter(None, [method, ";".join(others)]))
+            everybody[name] = attack_on(r, name)
+    for name, said, choose in ((found[7], found[8], min), (found[9], found[10], max)):
+        yield said, everybody[name]
+        yield said, choose(everybody.values())
+
+
+def told_at_half(found, r):
+    yield found[1], attack_on(r, "NoT", stop="half")
+    yield found[2], attack_on(r, "Retrain name=again", stop="half")
+
+
+def told_by_others(found, r):
+    yield found[1], attack_on(r, "NoT", "retain")
+    yield found[2], attack_on(r, "NoT", "test")
+
+
+def known_of_forgotten(r, name, words):
+    """Accuracy on forgotten images after what the words say, by seed."""
+    if words == "after the further rounds":
+        curve = points_of(r, name, "curve", then="further")["forget_acc"].dropna().unstack("round")
+        return curve[curve.columns.max()]
+    said = {"as it ends": {"bits": 32, "then": "in_few_bits"}, "in 4 bits": {"bits": 4, "then": "in_few_bits"},
+            "negated again": {"then": "negated_again"}}[words]
+    return points_of(r, name, "last", **said)["forget_acc"]
+
+
+def what_remains(found, r):
+    pattern = rf"({NUMBER})(?: \[({NUMBER}), ({NUMBER})\])? (as it ends|after the further rounds|in 4 bits|negated again)"
+    for name, text in (("NoT", found[1]), ("Retrain name=again", found[2])):
+        for *said, words in re.findall(pattern, text):
+            values = known_of_forgotten(r, name, words) - known_of_forgotten(r, "Retrain", words)
+            yield from zip(filter(None, said), interval(values))
+
+
+def who_is_found(found, r):
+    for name, when, said in (("Retrain", "end", found[1]), ("NoT", "end", found[2]), ("NoT", "start", found[3])):
+        yield said, points_of(r, name, "last", then="who_left", by="loss", when=when)["leaver_first"].mean()
+
+
+def one_after_another(found, r):
+    curves = [points_of(r, "NoT", "curve", then="in_turn"),
+              points_of(r, "Retrain name=again", "curve", then="in_turn", stopped="early")]
+    gaps = [curve["avg_gap"].dropna().unstack("round") for curve in curves]
+    yield found[1], float(gaps[0].columns.max())
+    places = [(gap, at) for gap in gaps for at in (gap.columns.min(), gap.columns.max())]
+    for (gap, at), mean, sd in zip(places, found.groups()[1::2], found.groups()[2::2]):
+        yield from mean_and_sd(mean, sd, gap[at])
+
+
 SD = rf"({NUMBER})(?: ± ({NUMBER}))?"
+CI = rf"({NUMBER}) % \[({NUMBER}), ({NUMBER})\]"
 KNOWN = (
+    (rf"by its forgotten images NoT's .* in {CI} of the cases; .* stands at {CI}; nearest is (.+) with ({NUMBER}) %, "
+     rf"farthest (.+) with ({NUMBER}) %\.$", told_by_example),
+    (rf"for half of Retrain's budget NoT stands at ({NUMBER}) %, .* at ({NUMBER}) %\.$", told_at_half),
+    (rf"by retained images NoT is told in ({NUMBER}) % .* in ({NUMBER}) %\.$", told_by_others),
+    (r"accuracy on the forgotten images minus Retrain's, in points: NoT (.*); a second Retrain (.*)\.$", what_remains),
+    (rf"by the loss of its images .* in ({NUMBER}) % .* and ({NUMBER}) % with NoT, .* in ({NUMBER}) %\.$", who_is_found),
+    (rf"of (\d+) clients that leave .* is {SD} at the first and {SD} at the last; .* early {SD} and {SD}\.$", one_after_another),
     (r"Training has (not )?converged \(n = (\d+)\)(.*)", convergence),
     (r"For half of Retrain's budget the gaps are (.*)\. With", gaps_alone),
     (rf"A second Retrain ends ({NUMBER}) points", floor),
@@ -566,7 +648,7 @@ def of_answers():
 
 
 def of_results():
-    """The answers at the head of RESULTS.md, and the lines of its tables."""
+    """The answers at the head of RESULTS.md, what neither paper asks, and the lines of its tables."""
     place = setting = head = None
     for line in (ROOT / "RESULTS.md").read_text(encoding="utf-8").splitlines():
         if asked := re.match(r"\* \*\*(.*?)\*\* ?(.*)", line):
@@ -575,6 +657,8 @@ def of_results():
             yield Sentence("RESULTS", said[1], "reduced", notebook_of(question), said[2])
         elif said := re.search(r"`\./run_all\.sh --profile (\w+) --only (\d\d)`", line):
             place, head = said.groups(), None
+        elif place and (said := re.match(r"\* `(\w+)`: (.*)", line)):
+            yield Sentence("RESULTS", said[2], *place, said[1])
         elif said := re.match(r"\*\*`(\w+)`\*\* \(n = (\d+)\)\. .*stop: (\w+)", line):
             setting, head, stop = said[1], None, said[3]
             yield Sentence("RESULTS", line, *place, setting)

@@ -8,12 +8,13 @@ from .beside import beyond, found_after, images_of, off_retrain, part_of, rounds
 from .figures import bare, draw_band, looks_of, named, settings_of
 from .numbers import number
 from .statistics import AGAIN, ALIKE, verdict
-from .style import GOAL, grid, legend, looks, note, proxy
+from .style import GOAL, grid, legend, looks, note, proxy, whole
 
 EARLY = f"{REFERENCE}, stopped early"
 MEASURED = ("forget_acc", "mia", "test_acc", AVG_GAP)
 ATTACK_WORDS = {"loss": "whose loss has risen most", "gradient": "along whose gradient\nall weights moved",
                 "first": "along whose gradient\nthe first tensor moved"}
+STOPPED = {"color": "#555555", "marker": "x", "dashes": (None, None), "lw": 1.0}      # a Retrain stopped early
 STEP = {"marker": "o", "ls": "", "mfc": "white", "ms": 6}       # a method right after its own step
 
 
@@ -29,11 +30,11 @@ def with_names(df, then):
 
 
 def drawn_of(df, part):
-    """`{name: look}` of a part, the same in all figures; a Retrain stopped early is a thin black line."""
+    """`{name: look}` of a part, the same in all figures; a Retrain stopped early is a thin grey line."""
     there = set(part["name"])
     drawn = {name: look for name, look in looks_of(with_names(df, "in_few_bits")).items() if name in there}
     if EARLY in there:
-        drawn[EARLY] = looks([REFERENCE])[REFERENCE] | {"marker": "x", "dashes": (1, 1.5), "lw": 1.2}
+        drawn[EARLY] = looks([REFERENCE])[REFERENCE] | STOPPED
     return drawn
 
 
@@ -50,6 +51,8 @@ def finish(fig, axes, part, drawn, xlabel, text):
     """Titles, the axis below, the note and the legend of a figure of lines."""
     for ax in axes[-1]:
         ax.set_xlabel(xlabel)
+        if "rounds" in xlabel:
+            whole(ax.xaxis)
     note(fig, part, text, "lines: mean over seeds, bands: from the smallest to the largest")
     legend(fig, [proxy("second Retrain" if name.startswith(f"{REFERENCE} ") else name, **look | {"ms": 4})
                  for name, look in drawn.items()])

@@ -1,7 +1,8 @@
 """The files of figures, PNG and PDF, and beside them what each was drawn of: which rows, by which code.
 
 `<notebook>.json` among the figures holds `{name: {"png": checksum, "pdf": checksum, "code": hash of all that the drawing
-reaches, "rows": {file: checksum}}}`; `rows` where the figure was drawn of the files of a table. `outdated` says what has
+reaches, "rows": {file: checksum}}}`; `rows` where the figure was drawn of the files of a table. A figure that today's code
+cannot draw, since what it was drawn of was not kept, has `{"png": checksum, "lacks": what}`. `outdated` says what has
 changed since.
 """
 import io
@@ -71,6 +72,14 @@ def enter(where, name, rows=()):
     write(path, json.dumps({**records(path), name: made}, indent=1, sort_keys=True) + "\n")
 
 
+def keep(where, name, lacks):
+    """Enter a figure that stays as an older code has drawn it, and what is lacking to draw it again."""
+    path = record_of(where, name)
+    (where / f"{name}.pdf").unlink(missing_ok=True)
+    made = {"png": sha256(where / f"{name}.png"), "lacks": lacks}
+    write(path, json.dumps({**records(path), name: made}, indent=1, sort_keys=True) + "\n")
+
+
 def record_of(where, name):
     """The file that holds the record of a figure."""
     return where / f"{name.partition('_')[0]}.json"
@@ -98,8 +107,11 @@ def outdated(figure, results):
         return "nobody says what it was drawn of"
     for kind in KINDS:
         file = figure.with_suffix(f".{kind}")
-        if not file.exists() or sha256(file) != made[kind]:
+        if kind in made and (not file.exists() or sha256(file) != made[kind]):
             return f"its {kind.upper()} is not the one that was drawn"
+    if "lacks" in made:
+        whole = GALLERY[name].of == "rows" and (results / f"{name[:2]}.curves.csv").exists()
+        return "what it lacked is there now" if whole else ""
     if name in GALLERY and code_of(name) != made["code"]:
         return "older than the code that draws it"
     if name in GALLERY and GALLERY[name].of == "rows":

@@ -12,7 +12,7 @@ from ..settings import complete
 from ..theory.lemmas import estimator_check, toy_flows
 from ..theory.time import noisy_counterexample
 from ..words import AVG_GAP, GAP
-from . import ablations, audit, backdoor, budgets, figures, rivals, theory
+from . import ablations, after, audit, backdoor, budgets, figures, rivals, theory
 from .pictures import clients_at_a_glance
 from .rows import option
 
@@ -262,6 +262,11 @@ GALLERY = {
     "12_rocs": alone(audit.audit_rocs),
     "12_margins": alone(audit.audit_margins),
     "12_models": alone(audit.audit_models),
+    "13_further_rounds": alone(after.further_rounds),
+    "13_relearning": alone(after.relearning),
+    "13_few_bits": alone(after.few_bits),
+    "13_who_left": alone(after.who_left),
+    "13_in_turn": alone(after.in_turn),
 }
 
 

@@ -211,7 +211,9 @@ def who_left(task, left, slot, bar):
 
 
 def accusations(task, before, after, words, round):
-    """A point for each attack on a pair of models: the leaver among those that stay, mean over several leavers."""
+    """A point for each attack on a pair of models: the leaver among those that stay, mean over several leavers.
+
+    round: the request, 0 where there is one alone."""
     stayed = [k for k, client in enumerate(task.clients) if len(client.retain)]
     scores = suspicion(task, before, after, [*task.targets, *stayed])
     points = []
@@ -219,7 +221,7 @@ def accusations(task, before, after, words, round):
         leavers, others = found[:len(task.targets)], found[len(task.targets):]
         each = [accused(score, others) for score in leavers]
         mean = {name: sum(one[name] for one in each) / len(each) for name in each[0]}
-        points.append(Point(words | {"by": attack}, "last", round, mean))
+        points.append(Point(words | {"by": attack}, "curve" if round else "last", round, mean))
     return points
 
 

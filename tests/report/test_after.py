@@ -53,7 +53,7 @@ def turns(name, seed):
             early = {"avg_gap": 3.0, "forget_acc": 60.0, "comp_flops": 5.0 * r}
             out += record(name, {"then": "in_turn", "stopped": "early"}, "curve", r, early, seed)
         found = {"leaver_auc": 1.0, "leaver_first": 50.0}
-        out += record(name, {"then": "who_left_in_turn", "by": "loss"}, "last", r, found, seed)
+        out += record(name, {"then": "who_left_in_turn", "by": "loss"}, "curve", r, found, seed)
     return out
 
 
@@ -162,7 +162,7 @@ def test_bits_fall_to_the_right(df):
 def test_who_left_shows_both_times(df):
     fig = lib.who_left(df)
     names = [t.get_text() for t in fig.axes[0].get_yticklabels()]
-    assert names == ["Original", "Retrain", "second Retrain", "FT", "FT lr=0.4", "NoT"]
+    assert names == ["Original", "Retrain", "second Retrain", "FT", "FT (rate 0.4)", "NoT"]
     marks = [one.get_xydata().tolist() for one in fig.axes[2].lines if one.get_marker() == "o" and len(one.get_xdata()) == 1]
     assert [0.5, 5] in [m[0] for m in marks] and [1.0, 5] in [m[0] for m in marks]
 

@@ -10,7 +10,7 @@ ROWS = {**words.METHODS, **words.CHANGES}
 FEDERATED = ("Original", "Retrain", "FT", "FedEraser", "FUKD", "PGD", "MoDE", "FCU", "NoT", "TIS-Reset", "Random-Reset",
              "TIS-Reset+TRIM", "Random-Reset+TRIM")
 PANELS = {      # names that meet in one panel of some figure
-    "02, 03, 08, 09, 10, 12": FEDERATED,
+    "02, 03, 08, 09, 10, 12, 13": FEDERATED,
     "06": ("Original", "Retrain", "FT", "NoT", "RandL", "GA", "BadT", "l1-sparse", "SSD", "SalUn"),
     "04, layers of a CNN": ("Retrain", *gallery.CNN),
     "04, layers of a ViT": ("Retrain", *gallery.VIT),
