@@ -11,10 +11,12 @@ MODELS = "trained models, which no row holds"
 
 
 def redraw(profile, only=None, of=("rows", "data")):
-    """Draw the figures of a profile's committed tables; returns `(drawn, left)`: names, and `{name: why it was not}`.
+    """Draw those figures of a profile's committed tables that are not today's; returns `(drawn, left)`: names, and
+    `{name: why it was not}`.
 
     What is drawn of models stays as its notebook has drawn it; what is drawn of data needs the data.
     """
+    from lib.report.drawn import outdated
     from lib.report.gallery import GALLERY
     name = profile["profile"]
     results = ROOT / "results" / name
@@ -24,8 +26,10 @@ def redraw(profile, only=None, of=("rows", "data")):
     drawn, left = [], {}
     for number in numbers:
         settings = profile["notebooks"][number]
-        table = committed(name, number)
-        for figure in [f for f in GALLERY if f.startswith(f"{number}_") and GALLERY[f].of in (*of, "models")]:
+        wanted = [f for f in GALLERY if f.startswith(f"{number}_") and GALLERY[f].of in (*of, "models")]
+        old = [f for f in wanted if outdated(ROOT / "figures" / name / f"{f}.png", results)]
+        table = committed(name, number) if old else None
+        for figure in old:
             try:
                 why = redraw_one(name, figure, table, settings, profile["seeds"])
             except Bad as e:
@@ -110,6 +114,6 @@ def first_task(settings, seeds):
 
 def tell(drawn, left):
     """What was drawn, and what was not and why, on stderr."""
-    print(f"drew {len(drawn)} figures", file=sys.stderr)
+    print(f"drew {len(drawn)} figures; those of today's code and rows stay as they are", file=sys.stderr)
     for figure, why in left.items():
         print(f"not drawn: {figure}: {why}", file=sys.stderr)

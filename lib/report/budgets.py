@@ -38,7 +38,7 @@ def budget_curves(df, methods=None, panels=None):
             here = one(table, setting, metric)
             for name, look in drawn.items():
                 draw_along(ax, here[here["name"] == name], cost, look)
-            if known(metric).kind == "gap":
+            if known(metric).kind == "gap" and (here["value"] > 0).any():
                 logarithmic(ax.yaxis)
             ax.set_xlim(0, 100)
             if metric == AVG_GAP and draw_printed(ax, paper, RATIOS[cost], drawn):
@@ -89,6 +89,8 @@ def along_costs(df, methods=None):
         whole = totals[totals["metric"] == cost][[*PLACE, "value"]].rename(columns={"value": "whole"})
         part = part.merge(spent, on=KEY, how="left").merge(whole, on=PLACE, how="left")
         part[cost] = 100 * part[cost] / part.pop("whole")
+    if part[list(RATIOS)].isna().all(axis=None):
+        raise Bad("budget_curves: no curve says what it has cost; run again, since curves are kept whole")
     return named(part)
 
 

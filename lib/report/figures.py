@@ -385,6 +385,7 @@ def draw_numbers(ax, here, metrics, names, paper):
     here = here[here["metric"].isin(metrics)]
     first = here[here["metric"] == metrics[0]]
     high = here["value"].max() if here["value"].notna().any() else 1.0
+    high = high if metrics[0] == AVG_GAP else max(high, 1)      # what Retrain costs is seen, too
     reach = 1.04 * max([high, *(v for (_, m), v in paper.items() if m == metrics[0] and v <= FAR * high)], default=1.0)
     drawn, with_paper = looks(list(dict.fromkeys(here["method"]))), set()
     ax.set_xlim(0, 1.3 * max(1e-9, reach))

@@ -162,7 +162,7 @@ def test_bits_fall_to_the_right(df):
 def test_who_left_shows_both_times(df):
     fig = lib.who_left(df)
     names = [t.get_text() for t in fig.axes[0].get_yticklabels()]
-    assert names == ["Original", "Retrain", "second Retrain", "FT", "FT lr=0.4", "NoT"]
+    assert names == ["Original", "Retrain", "second Retrain", "FT", "FT (rate 0.4)", "NoT"]
     marks = [one.get_xydata().tolist() for one in fig.axes[2].lines if one.get_marker() == "o" and len(one.get_xdata()) == 1]
     assert [0.5, 5] in [m[0] for m in marks] and [1.0, 5] in [m[0] for m in marks]
 

@@ -15,7 +15,8 @@ from lib.errors import Bad
 from lib.files import ROOT
 from lib.report import drawn, gallery
 
-COMMITTED = sorted((ROOT / "figures").glob("*/*.png"))
+PICTURES = sorted((ROOT / "figures").glob("*/*.png"))
+COMMITTED = [path for path in PICTURES if path.stem in gallery.GALLERY]
 
 
 @pytest.mark.parametrize("figure", COMMITTED, ids=lambda path: f"{path.parent.name}/{path.stem}")
@@ -23,6 +24,10 @@ def test_a_committed_figure_is_not_older_than_its_rows_or_its_code(figure):
     why = drawn.outdated(figure, ROOT / "results" / figure.parent.name)
     remedy = f"python -m workflow.publish figures --profile {figure.parent.name} --only {figure.stem[:2]}"
     assert not why, f"{why}; {remedy}"
+
+
+def test_no_other_figure_is_committed():
+    assert {path.stem for path in PICTURES} - set(gallery.GALLERY) <= {"14_bytes"}
 
 
 def test_every_figure_of_the_notebooks_has_its_home_here():
