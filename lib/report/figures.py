@@ -245,6 +245,9 @@ def draw_curve(ax, lines, x, look, spread, dodge=0):
         ax.plot(*mean, **look, transform=moved)
         if several:
             ax.errorbar(*mean, [mean[1] - least, most - mean[1]], color=look["color"], lw=1.2, capsize=2, transform=moved)
+        at = mean[0].iloc[0]
+        ax.update_datalim([(at, least.iloc[0]), (at, most.iloc[0])])      # which bars that were moved do not do
+        ax.autoscale_view()
         return
     if several and spread == "seeds":
         values = lines[["seed", x, "value"]].sort_values("seed", kind="stable").to_numpy()
