@@ -5,7 +5,9 @@
 Each uses the net, the clients' data, the batch size and SGD with momentum that ours uses. Flower runs each client in a
 process of its own, so that its time is not that of this process: see flower/README.md for what its rounds take.
 """
+import contextlib
 import copy
+import io
 import logging
 from functools import partial
 
@@ -51,6 +53,7 @@ def fedlab(task, data, sgd):
 
 def pfl(task, data, sgd):
     """pfl's simulation in one process."""
+    logging.disable(logging.INFO)       # its import speaks
     from pfl.aggregate.simulate import SimulatedBackend
     from pfl.algorithm.base import NNAlgorithmParams
     from pfl.algorithm.federated_averaging import FederatedAveraging
@@ -61,7 +64,6 @@ def pfl(task, data, sgd):
     from pfl.metrics import Weighted
     from pfl.model.pytorch import PyTorchModel
 
-    logging.getLogger("pfl").setLevel(logging.WARNING)
     net = task.build().train()
     inner = net.forward
 
@@ -84,6 +86,7 @@ def pfl(task, data, sgd):
     training = NNTrainHyperParams(local_learning_rate=recipe.lr, local_num_epochs=1, local_batch_size=recipe.batch_size)
 
     def one_round():
-        FederatedAveraging().run(algorithm_params=copy.copy(algorithm), backend=backend, model=model,
-                                 model_train_params=training, model_eval_params=None, callbacks=[])
+        with contextlib.redirect_stdout(io.StringIO()):     # it prints its metrics
+            FederatedAveraging().run(algorithm_params=copy.copy(algorithm), backend=backend, model=model,
+                                     model_train_params=training, model_eval_params=None, callbacks=[])
     return one_round

@@ -75,8 +75,9 @@ def main():
     if unknown:
         sys.exit(f"table.py: no benchmark {unknown[0]!r}; there are {', '.join(RUNS)}")
     for name in wanted:
+        new = section(name)
         found = sections(PAGE.read_text(encoding="utf-8")) if PAGE.exists() else {}
-        found[name] = section(name)
+        found[name] = new
         texts = [found[each].rstrip() + "\n" for each in RUNS if each in found]
         PAGE.write_text("\n".join([HEAD, *texts]), encoding="utf-8")
         print(f"{name}: written", flush=True)

@@ -57,6 +57,7 @@ def read(path):
 def wide(long):
     """A table with a row a seed (and a round, where the rows are of curves) and a column a metric."""
     keys = ["seed", "round"] if (long["stop"] == "curve").all() else ["seed"]
+    long = long.sort_values("round", kind="stable").drop_duplicates([*keys, "metric"], keep="last")
     return long.pivot(index=keys, columns="metric", values="value")
 
 

@@ -33,6 +33,11 @@ class Facts(NamedTuple):
         return Counter(claim.get("verdict", "") for claim in self.claims)
 
     @property
+    def drawings(self):
+        """The names, without an ending, of the figures that are there as PDF, too."""
+        return {file.stem for file in self.figures if file.with_suffix(".pdf").exists()}
+
+    @property
     def page(self):
         """The name of its page, without a folder; None where there is none."""
         return f"{self.shown.stem}.html" if self.shown and self.shown.suffix == ".ipynb" else None

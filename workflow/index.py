@@ -17,7 +17,7 @@ WORDS = {"holds in every seed": "hold", "mixed": "mixed", "fails in every seed":
 def index(profile):
     """Write runs/<profile>/index.html and the page of every notebook that has run; returns {number: state}."""
     name = profile["profile"]
-    all_facts = [facts(name, number) for number in profile["notebooks"] if notebook(number)]
+    all_facts = [facts(name, number) for number in sorted(profile["notebooks"]) if notebook(number)]
     with_page = [each for each in all_facts if each.page]
     for each in with_page:
         render(name, each, with_page)

@@ -108,14 +108,14 @@ def committed(name, number, settings):
     made_of, seeds, found = meta(folder / f"{number}.meta.json").get("settings"), set(), {}
     if not made_of:
         return {}
-    from lib.report.provenance import made_with
+    from lib.report.provenance import settings_hash
     for row in rows(folder / f"{number}.timing.csv"):
         if row["metric"] == "seconds" and row["stop"] == "last":
             seeds.add(row["seed"])
             found.setdefault(row["setting"], []).append((row["method"], float(row["value"])))
     total = {}
     for setting, runs in found.items():
-        if setting in settings and made_with(made_of.get(setting), settings[setting]):
+        if setting in settings and made_of.get(setting) == settings_hash(settings[setting]):
             training = [seconds for method, seconds in runs if method == "Retrain"]
             total[setting] = sum(seconds for _, seconds in runs) / len(seeds) + mean(training or [0])
     return total

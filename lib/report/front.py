@@ -229,8 +229,8 @@ def theorems():
     found = tested_in(profile, "05", proved)
     failed = [failing(line, texts.loc[line.id, "place"]) for line in found[found["verdict"] == FAILS].itertuples()]
     word = "Not all" if failed else "Yes"
-    which = f", {'; '.join(failed)}" if failed else ""
-    return (f"{word}: of {len(found)} checks {fared(found)}{which} ({profile}, no interval; [each]({LEDGER}), "
+    which = f": {'; '.join(failed)}" if failed else ""
+    return (f"{word}. Of {len(found)} checks {fared(found)}{which} ({profile}, no interval; [each]({LEDGER}), "
             f"{links(profile, '05')}).")
 
 

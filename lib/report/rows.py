@@ -178,6 +178,11 @@ def check(df, profile=None, notebook=None):
         if wanted is not None and len(others):
             raise Bad(f"results: column {column!r} says {others.iloc[0]!r}, but {wanted!r} is to be saved")
     check_twice(df)
+    return ordered(df)
+
+
+def ordered(df):
+    """The rows in the order in which a table is kept."""
     return df.sort_values(KEY, kind="stable", ignore_index=True)
 
 
@@ -307,7 +312,7 @@ def load_results(profile, notebook, timing=False, where=None):
     """What `save_results` wrote, each row with the table of a paper that it stands for (`exhibits.tagged`); `where` is
     another folder of results, e.g. the committed results/<profile>. Bad where a file is not there, or is not what its
     checksum says."""
-    return check(tagged(as_written(profile, notebook, timing, where)), profile, notebook)
+    return ordered(tagged(as_written(profile, notebook, timing, where)))
 
 
 def as_written(profile, notebook, timing=False, where=None):

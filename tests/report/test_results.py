@@ -340,8 +340,8 @@ def test_numbers_as_text():
 
 def test_the_readme_shows_the_committed_results():
     from workflow import publish
-    assert publish.readme_text() == (files.ROOT / "README.md").read_text(encoding="utf-8"), \
-        "run: python -m workflow.publish readme"
+    for page, text in publish.PAGES["readme"].items():
+        assert text() == (files.ROOT / page).read_text(encoding="utf-8"), f"{page}: run python -m workflow.publish readme"
 
 
 def backdoor():
