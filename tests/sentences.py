@@ -414,6 +414,17 @@ def readme_audit(found, r):
         yield from zip(said, (r.points[name, variant, "full"]["attack_acc"].mean() for variant in variants))
 
 
+def readme_in_turn(found, r):
+    """NoT minus the second Retrain, stopped early, at the first and at the last request."""
+    ours, early = (points_of(r, name, "curve", then="in_turn", **words)["avg_gap"].dropna().unstack("round")
+                   for name, words in (("NoT", {}), ("Retrain name=again", {"stopped": "early"})))
+    difference = ours - early
+    last = difference.columns.max()
+    yield from zip(found.groups()[:3], interval(difference[difference.columns.min()]))
+    yield found[4], float(last)
+    yield from zip(found.groups()[4:], interval(difference[last]))
+
+
 # ---------------------------------------------------------------- what neither paper asks
 
 def points_of(r, name, stop, **words):
@@ -533,6 +544,7 @@ README = (
     (rf".*strength: {SD} of Retrain's accuracy, {SD} of its forgetting", readme_reset),
     (rf".*(NoT|TIS-Reset): attack success from ({NUMBER}) % to ({NUMBER}) %, {TRIPLE} from Retrain's", readme_backdoor),
     (rf".*by one forgotten image in {TRIPLE} %, a second Retrain in {TRIPLE}", readme_audit),
+    (rf".*stopped as early: at the first request {TRIPLE}, at the last of ({NUMBER}) {TRIPLE}", readme_in_turn),
 )
 
 

@@ -12,6 +12,7 @@ from ..files import ROOT
 from ..profiles import load
 from ..words import AVG_GAP, REFERENCE
 from .answers import ALONE, has_budgets, variants_of, word_of
+from .beside import found_after, part_of
 from .by_example import audited
 from .claims import NOT_YET, claim_texts
 from .claims.verdicts import FAILS, HOLDS, MIXED
@@ -267,6 +268,20 @@ def audit():
             f"{links(profile, '12')}).")
 
 
+def in_turn():
+    """NoT's gap where clients leave one after another, minus that of a Retrain which is stopped as early each time."""
+    profile = next((p for p in SCALES if committed(p, "13") is not None), "")
+    if not profile:
+        return f"{NOT_YET}."
+    df = committed(profile, "13")
+    here = df[df["setting"] == in_order(df, profile, "13")[0][0]]
+    first, last = (paired(found_after(here, "in_turn", AVG_GAP, at)["NoT"],
+                          found_after(here, "in_turn", AVG_GAP, at, stopped="early")[AGAIN]) for at in ("first", "last"))
+    many = part_of(here, "in_turn")["round"].max()
+    return (f"NoT's gap minus that of a Retrain that is stopped as early: at the first request {told(first)}, at the last of "
+            f"{many} {told(last)} {source(profile, '13', here)}.")
+
+
 def told_apart(numbers, name):
     """`56.8 [55.4, 58.1]`, from the tables of the attack and of its bounds."""
     value, low, high = (numbers[bound][name].mean() for bound in ("", "low", "high"))
@@ -283,7 +298,8 @@ def answers_text():
         ("Does NoT beat TIS?", f"{answered('02', tis, tis_short)} {tis_alone()}"),
         ("Does a backdoor go?", backdoor()),
         ("Do the theorems hold as printed?", theorems()),
-        ("Can somebody still tell?", audit())]
+        ("Can somebody still tell?", audit()),
+        ("And when one client after another leaves?", in_turn())]
     return "\n".join(f"* **{question}** {answer.strip()}" for question, answer in lines)
 
 

@@ -11,7 +11,7 @@ from ..errors import Bad, nearest
 from ..settings import complete
 from ..theory.lemmas import estimator_check, toy_flows
 from ..theory.time import noisy_counterexample
-from ..words import AVG_GAP, GAP
+from ..words import AVG_GAP, GAP, REFERENCE
 from . import ablations, after, audit, backdoor, budgets, figures, rivals, theory
 from .pictures import clients_at_a_glance
 from .rows import option
@@ -218,11 +218,14 @@ def backdoor_over_gamma(df, settings):
 
 # ---------------------------------------------------------------- all of them
 
+MAIN = (REFERENCE, "NoT", "FT", "FUKD", "TIS-Reset")
+
 GALLERY = {
     "01_clients": Picture(clients, "data"),
     "01_curves": alone(figures.training_curves),
     "02_versus_retrain": alone(figures.versus_retrain),
     "02_curves": alone(figures.curves),
+    "02_headline": alone(budgets.budget_curves, MAIN, [(AVG_GAP, "comp_flops"), ("forget_acc", "comp_flops")]),
     "02_budgets": alone(budgets.budget_curves),
     "03_clients": Picture(clients, "data"),
     "03_versus_retrain": alone(figures.versus_retrain),
@@ -270,8 +273,9 @@ GALLERY = {
 }
 
 
-OF_CURVES = {"02_curves", "02_budgets", "03_curves", "03_budgets", "04_layers", "04_several_layers", "04_changes",
-             "04_strength", "04_gradients_and_distances", "06_curves", "09_curves", "10_through_rounds", "10_budgets"}
+OF_CURVES = {"02_curves", "02_headline", "02_budgets", "03_curves", "03_budgets", "04_layers", "04_several_layers",
+             "04_changes", "04_strength", "04_gradients_and_distances", "06_curves", "09_curves", "10_through_rounds",
+             "10_budgets"}
 
 
 def draw(name, df, settings=None):

@@ -1,10 +1,12 @@
 """What every method declares to need is exactly what it touches."""
+from itertools import islice
+
 import pytest
 import torch
-from conftest import tiny
+from conftest import same, tiny
 
 import lib
-from lib.methods import METHODS, needs
+from lib.methods import METHODS, needs, unlearn
 from lib.runs.needs import derive_needs, without_forget
 
 # methods whose task differs: {name: (settings, arguments)}
@@ -37,6 +39,16 @@ def test_declared_needs_are_those_derived(prepared, name, hp):
     if len(task.clients) == 1 or task.settings["forget"] != "clients":
         declared.discard("target")
     assert set(derive_needs(task, trained, name, {**more, **hp})) == declared
+
+
+@pytest.mark.parametrize("name,hp", CASES, ids=[f"{name} {hp or ''}" for name, hp in CASES])
+def test_a_method_leaves_the_trained_model_as_it_was(prepared, name, hp):
+    changes, more = TASKS.get(name, ({}, {}))
+    task, trained = prepared(**changes)
+    before = {k: v.clone() for k, v in trained.state.items()}
+    for _ in islice(unlearn(task, trained, name, **{**more, **hp}), 3):
+        pass
+    assert same(trained.state, before)
 
 
 def test_access_is_noticed(prepared):
