@@ -412,6 +412,9 @@ def readme_audit(found, r):
         again = "name=again;" if name == "Retrain" else ""
         variants = (f"{again}over=forget", f"bound=low;{again}over=forget", f"bound=high;{again}over=forget")
         yield from zip(said, (r.points[name, variant, "full"]["attack_acc"].mean() for variant in variants))
+    nearest = min(attacked(r), key=attacked(r).get)
+    yield found[8], attacked(r)[nearest]
+    yield found[8], attacked(r)[found[7]]
 
 
 def readme_in_turn(found, r):
@@ -439,10 +442,8 @@ def attack_on(r, name, over="forget", stop="full", **words):
     return points_of(r, name, stop, over=over, **words)["attack_acc"].mean()
 
 
-def told_by_example(found, r):
-    for name, said in (("NoT", found.groups()[:3]), ("Retrain name=again", found.groups()[3:6])):
-        yield said[0], attack_on(r, name)
-        yield from ((number, attack_on(r, name, bound=bound)) for number, bound in zip(said[1:], ("low", "high")))
+def attacked(r):
+    """`{name: accuracy of the attack by forgotten images}` of all methods but Retrain, at all of its budget."""
     everybody = {}
     for method, variant, stop in r.points:
         options = variant.split(";")
@@ -451,6 +452,14 @@ def told_by_example(found, r):
         if stop == "full" and "over=forget" in options and plain and method not in ("Original", "Retrain"):
             name = " ".join(filter(None, [method, ";".join(others)]))
             everybody[name] = attack_on(r, name)
+    return everybody
+
+
+def told_by_example(found, r):
+    for name, said in (("NoT", found.groups()[:3]), ("Retrain name=again", found.groups()[3:6])):
+        yield said[0], attack_on(r, name)
+        yield from ((number, attack_on(r, name, bound=bound)) for number, bound in zip(said[1:], ("low", "high")))
+    everybody = attacked(r)
     for name, said, choose in ((found[7], found[8], min), (found[9], found[10], max)):
         yield said, everybody[name]
         yield said, choose(everybody.values())
@@ -543,7 +552,7 @@ README = (
     (rf".*with recovery: [^,]*, {TRIPLE}", readme_tis),
     (rf".*strength: {SD} of Retrain's accuracy, {SD} of its forgetting", readme_reset),
     (rf".*(NoT|TIS-Reset): attack success from ({NUMBER}) % to ({NUMBER}) %, {TRIPLE} from Retrain's", readme_backdoor),
-    (rf".*by one forgotten image in {TRIPLE} %, a second Retrain in {TRIPLE}", readme_audit),
+    (rf".*by one forgotten image in {TRIPLE} %, a second Retrain in {TRIPLE}, the nearest method, (.+), in ({NUMBER});", readme_audit),
     (rf".*stopped as early: at the first request {TRIPLE}, at the last of ({NUMBER}) {TRIPLE}", readme_in_turn),
 )
 

@@ -114,9 +114,13 @@ def rows(path):
 
 
 def seconds(path):
-    """Seconds of computing that a `.timing.csv` tells of; None where it tells nothing."""
-    told = [float(row["value"]) for row in rows(path) if row.get("metric") in ("seconds", "time") and row["value"] != "nan"]
-    return sum(told) or None
+    """Seconds of computing that a `.timing.csv` tells of, of each run at its last stop; None where it tells nothing."""
+    runs = {}
+    for row in rows(path):
+        if row.get("metric") in ("seconds", "time") and row["value"] != "nan":
+            run = tuple(row.get(column) for column in ("setting", "seed", "method", "variant"))
+            runs[run] = max(runs.get(run, 0.0), float(row["value"]))
+    return sum(runs.values()) or None
 
 
 def meta(path):

@@ -78,7 +78,8 @@ def race(df, groups, metrics=(AVG_GAP, "forget_acc", "retain_acc"), until=None, 
     fig, axes = grid(len(groups), len(metrics), width=3.3, height=2.7)
     for row, (title, (setting, names)) in zip(axes, groups.items()):
         drawn = nested(looks(names))
-        last = until.get(setting) if isinstance(until, dict) else until or common_end(part, setting, names)
+        named = until.get(setting) if isinstance(until, dict) else until
+        last = named or common_end(part, setting, names)
         for ax, metric in zip(row, metrics):
             here = one(part, setting, metric)
             here = here[here["round"] <= last]

@@ -107,6 +107,7 @@ def few_bits(df):
     Retrain with as many bits."""
     part = with_names(df, "in_few_bits")
     drawn, settings = drawn_of(df, part), settings_of(part)
+    part = part[part["bits"].notna()]       # of a method that diverged nothing can be rounded
     order = sorted(part["bits"].unique(), reverse=True)
     part = part.assign(place=part["bits"].map(order.index))
     fig, axes = grid(len(settings), len(MEASURED), width=2.7, height=2.7)
@@ -202,7 +203,7 @@ def remains(df):
         others = found_after(df, "relearnt", "others_acc", "last", images=k)
         if len(others):
             found[f"others, after learning {k}"] = others
-    bits = sorted(part_of(df, "in_few_bits")["bits"].unique(), reverse=True)
+    bits = sorted(part_of(df, "in_few_bits")["bits"].dropna().unique(), reverse=True)
     for b in bits[1:]:
         found[f"in {b:g} bits"] = found_after(df, "in_few_bits", "forget_acc", bits=b)
     return found | {"negated again": found_after(df, "negated_again", "forget_acc")}

@@ -293,7 +293,7 @@ def about_the_attack(here):
 def about_removal(here):
     """Which methods take the backdoor out: attack success and backdoor accuracy within five points of Retrain's end."""
     asr, right = by_seed(here, "asr", "last"), by_seed(here, "backdoor_acc", "last")
-    if asr.empty or not has_converged(here) or asr["Original"].mean() <= PLANTED:
+    if asr.empty or "Original" not in asr or not has_converged(here) or asr["Original"].mean() <= PLANTED:
         return
     short = short_names(here)
     out = asr.lt(asr[REFERENCE] + RIGHT, axis=0) & right.gt(right[REFERENCE] - RIGHT, axis=0)

@@ -259,12 +259,13 @@ def audit():
     here = in_order(committed(profile, "12"), profile, "12")[0][1]
     numbers = {bound: audited(here, "attack_acc", **({"bound": bound} if bound else {})) for bound in ("", "low", "high")}
     said = {name: told_apart(numbers, name) for name in ("NoT", AGAIN)}
+    others = numbers[""].mean().drop([AGAIN, "Original"], errors="ignore")
     models = load(profile)["notebooks"]["12"][here["setting"].iloc[0]]["shadows"]
     sure = numbers["low"]["NoT"].mean() > numbers["high"][AGAIN].mean()
     word = "Yes" if sure else "Not told apart"
     first = here.iloc[0]
     return (f"{word}: an attacker who knows the method tells NoT from Retrain by one forgotten image in {said['NoT']} %, a "
-            f"second Retrain in {said[AGAIN]}; a coin: 50 ({first['dataset']}, {profile}, n = {models} models; "
+            f"second Retrain in {said[AGAIN]}, the nearest method, {others.idxmin()}, in {others.min():.1f}; a coin: 50 ({first['dataset']}, {profile}, n = {models} models; "
             f"{links(profile, '12')}).")
 
 

@@ -140,7 +140,7 @@ def beyond(ax, x, y):
     """An arrow and a count at each edge of a panel beyond which some of these points lie; how far, too."""
     x, y = np.asarray(x, float), np.asarray(y, float)
     (left, right), (bottom, top) = sorted(ax.get_xlim()), sorted(ax.get_ylim())
-    sides = {"right": (x > right, x, max, "→", (0.99, 0.02)), "left": (x < left, x, min, "←", (0.01, 0.02)),
+    sides = {"right": (x > right, x, max, "→", (0.99, 0.93)), "left": (x < left, x, min, "←", (0.01, 0.02)),
              "top": (y > top, y, max, "↑", (0.5, 0.93)), "bottom": (y < bottom, y, min, "↓", (0.5, 0.02))}
     for side, (out, values, farthest, arrow, place) in sides.items():
         if out.any():

@@ -15,8 +15,6 @@ def table(request):
     return lib.load_results("reduced", request.param, where=REDUCED)
 
 
-@pytest.mark.xfail(strict=True, reason="02: after 60 rounds the original model knows 98.7 % of what is retained, where "
-                   "99 % would be enough; its rows are to be computed again with a few rounds more")
 def test_training_has_converged_in_every_setting_of_the_main_tables(table):
     found = lib.converged(table)
     assert found["converged"].all(), found[~found["converged"]].to_string()
