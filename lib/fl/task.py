@@ -345,8 +345,7 @@ class Task:
     @cached_property
     def _data_hash(self):
         tensors = [self.x, self.y, self.x_test, self.y_test]
-        if self.marked is not None:
-            tensors.append(self.marked)
+        tensors += [t for t in (self.marked, self.y_true) if t is not None]
         digest = hashlib.sha256()
         for t in tensors:
             shape = (len(t), *self._hashed(t[:1]).shape[1:])

@@ -201,6 +201,14 @@ def test_a_poisoned_task_is_another_task():
     assert not torch.equal(poisoned(poison_share=0.5).marked, poisoned(seed=1, poison_share=0.5).marked)
 
 
+def test_every_tensor_that_is_measured_on_makes_another_task():
+    task = tiny(poison_label=0)
+    for name in ("x", "y", "x_test", "y_test", "marked", "y_true"):
+        other = getattr(task, name).clone()
+        other[-1] = ~other[-1] if other.dtype == torch.bool else other[-1] + 1
+        assert replace(task, **{name: other}).fingerprint("full") != task.fingerprint("full"), name
+
+
 def test_choosing_on_validation_uses_no_test_image():
     task = poisoned(val_share=0.2).on_validation()
     assert len(task.x_test) == len(task.indices("val"))
