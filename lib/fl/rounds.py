@@ -172,7 +172,7 @@ class Worker:
             return 0, self.live
         frozen = self.frozen(mask)
         falling = None if self.recipe.patience is None else Plateau(self.opt, self.recipe.patience, self.recipe.judged)
-        plain = loss is None and after_step is None and not frozen
+        plain = loss is None and after_step is None and falling is None and not frozen
         capturable = plain and self.can_capture()
         seen = 0
         stream = batches.minibatches(self.task, self.recipe, job, rng, ahead=not capturable)
