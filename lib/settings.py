@@ -115,7 +115,7 @@ KEYS = {
     "dtype": Key(Literal["float32", "float64", "bfloat16"], "float32",
                  "precision of the arithmetic; bfloat16 is for training's and evaluation's products alone, all that is "
                  "kept, summed or derived (losses, averages, momentum, curvature) stays float32"),
-    "matmul": Key(Literal["highest", "high"], "highest", "precision of float32 matrix products; high is TF32 on a GPU"),
+    "matmul": Key(Literal["highest", "high"], "highest", "precision of float32 products and convolutions; high is TF32 on a GPU"),
     "device": Key(Literal["auto", "cpu", "cuda"], "auto", "where to compute"),
     "threads": Key(Annotated[int, Range(1, 1024)], 1, "CPU threads of a job"),
     "cuda_graphs": Key(bool, True, "capture the training step as a CUDA graph (GPU only)"),

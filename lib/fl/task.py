@@ -306,9 +306,12 @@ class Task:
             return self.build()
 
     def set_precision(self):
-        """Float32 matrix products as the setting `matmul` says; torch has one precision for all tasks of a process."""
-        if torch.get_float32_matmul_precision() != self.settings["matmul"]:
-            torch.set_float32_matmul_precision(self.settings["matmul"])
+        """Float32 products and convolutions as the setting `matmul` says; torch has one precision for all tasks of a
+        process, and rounds a GPU's convolutions to TF32 where nobody forbids it."""
+        wanted = self.settings["matmul"]
+        if torch.get_float32_matmul_precision() != wanted:
+            torch.set_float32_matmul_precision(wanted)
+        torch.backends.cudnn.allow_tf32 = wanted == "high"
 
     def load(self, state):
         """The scratch net with `state` in it, in eval mode, in the precision of its weights (see `in_dtype`)."""

@@ -365,17 +365,21 @@ def test_a_clock_waits_for_the_device(monkeypatch):
 
 
 def test_each_task_computes_at_its_own_precision_and_the_key_says_so():
-    before = torch.get_float32_matmul_precision()
+    def precision():
+        return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+
+    before = precision()
     try:
         high, highest = tiny(matmul="high"), tiny()
         for task in (high, highest, high):
             task.load(task.init("a"))
-            assert torch.get_float32_matmul_precision() == task.settings["matmul"]
+            assert precision() == (task.settings["matmul"], task is high)
             rounds(highest, 1)
-            assert torch.get_float32_matmul_precision() == "highest"
+            assert precision() == ("highest", False)
         assert high.fingerprint("full") != highest.fingerprint("full")
     finally:
-        torch.set_float32_matmul_precision(before)
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
 
 
 def image_by_image(task, indices, rng):

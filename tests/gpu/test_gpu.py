@@ -10,6 +10,7 @@ from conftest import ALONE, same, tiny
 import lib
 from lib.fl.batches import images, minibatches
 from lib.fl.rounds import clock, worker
+from lib.metrics.evaluate import predict
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU with CUDA here")
 
@@ -32,9 +33,8 @@ def near(a, b, atol):
 
 
 @pytest.fixture(autouse=True)
-def float32_products():
+def precision_as_before():
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False     # or convolutions are rounded to ten bits, each kernel in its own way
     yield
     torch.set_float32_matmul_precision(before[0])
     torch.backends.cudnn.allow_tf32 = before[1]
@@ -126,6 +126,22 @@ def test_bfloat16_stays_within_its_band(net):
     far = max(float((a[k] - b[k]).abs().max()) for k in weights)
     step = max(float((b[k] - start[k]).abs().max()) for k in weights)
     assert 0 < far < 0.2 * step
+
+
+@pytest.mark.parametrize("net", NETS, ids=lambda net: net["model"])
+def test_float32_is_not_rounded_unless_the_setting_says_so(net):
+    """Logits in float32 beside those in float64: TF32 keeps ten bits of a factor, float32 twenty-three."""
+    exact = on_gpu(**net, dtype="float64")
+    state = exact.init("train")
+    wanted = predict(exact, state, images=exact.x_test)
+
+    def off(**changes):
+        task = on_gpu(**net, **changes)
+        found = predict(task, task.init("train"), images=task.x_test)
+        return float((found - wanted).norm() / wanted.norm())
+
+    assert off() < 1e-5
+    assert 1e-5 < off(matmul="high") < 1e-2
 
 
 def test_a_captured_step_in_bfloat16_is_the_eager_one():
