@@ -25,6 +25,7 @@ from .rng import generator
 State = dict[str, Tensor]
 
 CACHED = 2**21  # numbers of an activation that stay in the cache of a core or near it, by benchmarks/evaluation.py
+FILLING = 2**28  # numbers of an activation that fill a GPU, where each launch costs and the largest may take 1 GiB
 
 DATA_KEYS = ("size", "channels", "normalise", "test_share", "resplit", "n_train", "n_test")
 RECIPE_KEYS = ("lr", "momentum", "weight_decay", "batch_size", "local_epochs", "optimizer", "clip", "flip", "crop",
@@ -271,14 +272,13 @@ class Task:
         """How many images are evaluated at once; the numbers that come out do not depend on it.
 
         On a CPU the largest activation has at most CACHED numbers: what is larger leaves the cache, and its memory is
-        asked of the system anew each time.
+        asked of the system anew each time. On a GPU it has at most FILLING.
         """
-        if self.device.type != "cpu":
-            return 512
+        most, room = (512, CACHED) if self.device.type == "cpu" else (8192, FILLING)
         with torch.device("meta"):
             net = models.build(self.settings, self.x.shape[1], self.classes, self.size).eval()
             each = models.largest_activation(net, torch.zeros(1, self.x.shape[1], self.size, self.size))
-        return min(512, max(32, 2 ** int(log2(CACHED / max(each, 1)))))
+        return min(most, max(32, 2 ** int(log2(room / max(each, 1)))))
 
     def build(self):
         """A freshly constructed net, on `device` and in `dtype`; random through torch's global generator."""

@@ -229,10 +229,13 @@ def _hooks_step(model, params, x, labels, columns):
 def _output_gradients(logits, tape, s):
     """For each layer the gradients [C, N, ...] of the columns s with respect to its output, or None."""
     edges = [edge for _, _, edge in tape.values()]
-    if len(s) > 1:
-        return torch.autograd.grad(logits, edges, s, allow_unused=True, is_grads_batched=True)
-    gradients = torch.autograd.grad(logits, edges, s[0], allow_unused=True)
-    return [None if g is None else g[None] for g in gradients]
+    if len(s) == 1:
+        return [None if g is None else g[None] for g in torch.autograd.grad(logits, edges, s[0], allow_unused=True)]
+    try:
+        return torch.autograd.grad(logits, edges, s, retain_graph=True, allow_unused=True, is_grads_batched=True)
+    except RuntimeError:    # a layer's derivative cannot be batched: GroupNorm's on a CPU, channels last, in torch 2.11
+        each = [torch.autograd.grad(logits, edges, column, retain_graph=True, allow_unused=True) for column in s]
+        return [None if gs[0] is None else torch.stack(gs) for gs in zip(*each, strict=True)]
 
 
 def _linear(m, g, u):

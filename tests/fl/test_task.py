@@ -1,4 +1,6 @@
 """Who holds, keeps and forgets what; named randomness; fresh initialisations."""
+from dataclasses import replace
+
 import pytest
 import torch
 from conftest import same, tiny
@@ -137,6 +139,14 @@ def test_features_are_the_input_of_the_head(task):
                                          (dict(model="cnn", width=64, size=96), 32)])            # 589,824
 def test_as_many_images_are_evaluated_at_once_as_stay_in_the_cache(net, wanted):
     task = tiny(**net, n_train=20, n_test=10)
+    assert task.at_once == wanted
+
+
+@pytest.mark.parametrize("net, wanted", [(dict(model="small_cnn", width=4), 8192),
+                                         (dict(model="cnn", width=32, size=32), 8192),
+                                         (dict(model="cnn", width=64, size=96), 256)])
+def test_as_many_images_are_evaluated_at_once_as_fill_a_gpu(net, wanted):
+    task = replace(tiny(**net, n_train=20, n_test=10), device=torch.device("cuda"))
     assert task.at_once == wanted
 
 

@@ -115,7 +115,7 @@ def test_images_resized_on_the_device_have_the_key_and_nearly_the_pixels_of_thos
 
 # -- precision ----------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("net", NETS, ids=lambda net: net["model"])
+@pytest.mark.parametrize("net", [net for net in NETS if net["model"] != "resnet18"], ids=lambda net: net["model"])
 def test_bfloat16_stays_within_its_band(net):
     """After one round no weight is farther from where float32 takes it than a fifth of the largest step."""
     rounded, exact = on_gpu(**net, dtype="bfloat16"), on_gpu(**net)
@@ -129,15 +129,29 @@ def test_bfloat16_stays_within_its_band(net):
 
 
 @pytest.mark.parametrize("net", NETS, ids=lambda net: net["model"])
+def test_a_step_in_bfloat16_goes_the_way_of_float32(net):
+    """The cosine between the two first steps. A fresh ResNet turns it most: rounding its images alone moves the
+    gradients of its first layers by a fifth."""
+    exact = on_gpu(**net, n_train=120, clients=1, partition="iid", forget="share", forget_share=0.1, batch_size=120)
+    rounded = replace(exact, settings={**exact.settings, "dtype": "bfloat16"})
+    start = exact.init("train")
+    weights = [name for name, _ in exact.model.named_parameters()]
+    a, b = (torch.cat([(rounds(task, 1)[0].state[k] - start[k]).flatten() for k in weights]) for task in (rounded, exact))
+    cosine = float(torch.nn.functional.cosine_similarity(a, b, dim=0))
+    assert (0.9 if net["model"] == "resnet18" else 0.999) < cosine < 1
+
+
+@pytest.mark.parametrize("net", NETS, ids=lambda net: net["model"])
 def test_float32_is_not_rounded_unless_the_setting_says_so(net):
     """Logits in float32 beside those in float64: TF32 keeps ten bits of a factor, float32 twenty-three."""
     exact = on_gpu(**net, dtype="float64")
-    state = exact.init("train")
-    wanted = predict(exact, state, images=exact.x_test)
+    start = rounds(exact, 1)[0].state       # a fresh ViT's logits are zeros
+    wanted = predict(exact, start, images=exact.x_test)
 
     def off(**changes):
         task = on_gpu(**net, **changes)
-        found = predict(task, task.init("train"), images=task.x_test)
+        state = {k: v.to(task.dtype) if v.is_floating_point() else v for k, v in start.items()}
+        found = predict(task, state, images=task.x_test)
         return float((found - wanted).norm() / wanted.norm())
 
     assert off() < 1e-5

@@ -109,6 +109,21 @@ def test_channels_last_changes_nothing():
         assert gap(last, plain) < 1e-9
 
 
+@pytest.mark.parametrize("net", NETS)
+def test_where_columns_cannot_be_batched_they_go_one_by_one(net, monkeypatch):
+    model, x, y = build(NETS[net])
+    wanted = diagonal(model, x, y, kind="ggn_exact", path="hooks")
+    derive = torch.autograd.grad
+
+    def unbatched(*args, is_grads_batched=False, **kw):
+        if is_grads_batched:
+            raise RuntimeError("NYI: querying is_contiguous inside of vmap")
+        return derive(*args, **kw)
+
+    monkeypatch.setattr(torch.autograd, "grad", unbatched)
+    assert gap(diagonal(model, x, y, kind="ggn_exact", path="hooks"), wanted) < 1e-12
+
+
 def test_resnet18_in_eval_mode():
     model, x, y = build(lambda: torchvision.models.resnet18(num_classes=3), like=(3, 32, 32), n=2, classes=3)
     before = {k: v.clone() for k, v in model.state_dict().items()}
