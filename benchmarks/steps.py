@@ -38,7 +38,7 @@ def arms(settings):
 
 def made(settings, images):
     """A task of so many images, of which its first client, who alone trains, has half."""
-    return lib.make_task({"dataset": "digits", "clients": 2, "partition": "iid", "val_share": 0.0, "n_train": images,
+    return lib.make_task({"dataset": "digits_clean", "clients": 2, "partition": "iid", "val_share": 0.0, "n_train": images,
                           "n_test": 64, "lr": 0.001, "momentum": 0.9, **settings}, 0)
 
 

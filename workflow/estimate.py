@@ -57,11 +57,12 @@ SAME = ("model", "batch_size", "optimizer", "momentum", "weight_decay", "clip", 
 
 
 def like(settings):
-    """A small setting whose steps take as long: the same net and images of the same shape, of a data set at hand."""
+    """A small setting whose steps take as long: the same net and images of the same shape, of a data set at hand that is
+    quickly made."""
     s = complete(settings)
     channels, size, _ = SHAPES.get(s["dataset"], SHAPES["cifar10"])
     same = {k: s[k] for k in SAME} | options(s)["model"]
-    return same | {"dataset": "digits", "channels": s["channels"] or channels, "size": s["size"] or size,
+    return same | {"dataset": "digits_clean", "channels": s["channels"] or channels, "size": s["size"] or size,
                    "n_train": min(1250, max(4 * s["batch_size"], 64)), "n_test": 128, "clients": 2, "partition": "iid",
                    "rounds": 1, "methods": {}}
 

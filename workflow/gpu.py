@@ -65,7 +65,7 @@ def arguments(argv=None):
             c.add_argument("--seed", type=int, action="append", help="one of the seeds; may be repeated")
         if name in ("run", "pack"):
             c.add_argument("--to", required=True, help="folder for the packed results")
-            c.add_argument("--without-states", action="store_true", help="pack results only: no trained models")
+            c.add_argument("--without-states", action="store_true", help="pack results only: no trainings, curvatures or checkpoints")
         if name == "merge":
             c.add_argument("folder", help="what was packed")
     return p.parse_args(argv)

@@ -10,17 +10,19 @@ from lib.files import sha256, write
 PIECE = 15_000_000      # bytes; what carries files between machines often takes no more than 16 MB each
 LIST = "entry.json"     # {file: {"sha256": of the whole, "pieces": how many}} beside the pieces of an entry
 MARKS = ("record.json", "part.json")    # a result, or the checkpoint of one that is not done
+BEHIND = ("training", "curvature")      # kinds of entries that results are made from and that no table or figure reads
 
 
 def pack(store, folder, states=True):
     """Copy the entries of a store into a folder, in pieces; returns how many entries and how many bytes.
 
-    states: whether entries that hold tensors go along: trainings and checkpoints, which are large, and without which
-    results can be read and drawn but no run can go on from them.
+    states: whether trainings, curvatures and checkpoints go along, which are large, and without which results can be
+    read and drawn but no run can go on from them.
     """
     entries, size = 0, 0
     for source in entries_of(store):
-        if not states and next(source.glob("*.safetensors"), None):
+        done = (source / "record.json").exists()
+        if not states and (source.parent.name in BEHIND or not done):
             continue
         size += pack_entry(source, Path(folder) / source.relative_to(store))
         entries += 1

@@ -53,9 +53,20 @@ def test_what_is_packed_and_merged_is_what_was_there(full, tmp_path, monkeypatch
 
 
 def test_results_alone(full, tmp_path):
-    assert portable.pack(full.root, tmp_path / "packed", states=False)[0] == 1
+    """A run's result has its last model beside it, which a figure may ask for; a checkpoint of a run has not ended."""
+    import torch
+    w = {"w": torch.arange(3.0)}
+    full.save("runs", {"d": 1}, {"curve": [2.0]}, {"final": w})
+    full.save("runs", {"e": 1}, {"number": 3}, {"part_state_3": w}, mark="part")
+    full.save("curvature", {"f": 1}, {}, {"all": w})
+    full.save("sweep", {"g": 1}, {"points": []})
+    assert portable.pack(full.root, tmp_path / "packed", states=False)[0] == 3
     portable.merge(tmp_path / "packed", tmp_path / "other")
-    assert Store(tmp_path / "other").load("runs", {"a": 1}) and not (tmp_path / "other/training").exists()
+    there = Store(tmp_path / "other")
+    assert there.load("runs", {"a": 1}) and there.load("sweep", {"g": 1})
+    assert torch.equal(there.load("runs", {"d": 1}).tensors("final")["w"], w["w"])
+    assert {path.name for path in (tmp_path / "other").iterdir()} == {"runs", "sweep"}
+    assert not list((tmp_path / "other").rglob("part.json"))
 
 
 def test_a_result_takes_the_place_of_a_checkpoint_and_never_the_other_way_round(full, tmp_path):
