@@ -23,7 +23,7 @@ from lib.errors import Bad
 from lib.files import ROOT, runs_root, write
 from lib.profiles import load, seeds_of, select
 
-from . import figures
+from . import figures, parts
 from .facts import state
 from .index import index
 from .jobs import cells, notebook
@@ -108,9 +108,10 @@ def _parts(number, settings):
 
 def copy(profile, only=None):
     """Copy results, figures and claims of the chosen settings, with TOLD the notebooks' outputs too; nothing if one is
-    missing, or if committed results of another setting would be lost. Returns the files written.
+    missing. Returns the files written.
 
-    Figures of rows are then drawn again, of the rows as they were copied."""
+    Committed rows of a notebook's other settings stay. Figures of rows are then drawn again, of the rows as they were
+    copied."""
     name, chosen = profile["profile"], select(profile, only)
     numbers = [n for n in chosen if notebook(n)]
     for number in numbers:
@@ -118,7 +119,12 @@ def copy(profile, only=None):
     pages = _clean_notebooks(name, numbers) if name in TOLD else {}
     written = []
     for number in numbers:
+        part = parts.kept(name, number, _others(profile, number, chosen[number]))
         written += _replace(ROOT / "results" / name, f"{number}.*", runs_root() / name / "results")
+        if part:
+            parts.join(name, number, part)
+            written += parts.join_figures(name, number, runs_root() / name / "figures")
+            continue
         for pattern in (f"{number}_*.png", f"{number}_*.pdf", f"{number}.json"):
             written += _replace(ROOT / "figures" / name, pattern, runs_root() / name / "figures")
     written += _merge_claims(ROOT / "results" / name)
@@ -131,7 +137,7 @@ def copy(profile, only=None):
 
 
 def _refuse_unfinished(profile, number, settings):
-    """Bad where a notebook has not run with just these settings and seeds, or where publishing it would lose rows."""
+    """Bad where a notebook has not run with just these settings and seeds."""
     name, everything = profile["profile"], profile["notebooks"][number]
     word, path = state(name, number)
     if word != "done":
@@ -151,11 +157,11 @@ def _refuse_unfinished(profile, number, settings):
         part = _parts(number, () if whole else settings)
         raise Bad(f"nothing is published: notebook {number} ran last with other settings or seeds; "
                   f"{again} {part} --publish")
-    lost = published(name, number) & set(everything) - set(settings)
-    if lost:
-        part = _parts(number, {*settings, *lost})
-        raise Bad(f"nothing is published: results/{name}/{number}.csv holds {min(lost)}, too, which would be lost; "
-                  f"{again} {part} --publish")
+
+
+def _others(profile, number, settings):
+    """The settings of a notebook that are committed, that the profile still has, and that did not run now."""
+    return (published(profile["profile"], number) & set(profile["notebooks"][number])) - set(settings)
 
 
 def _clean_notebooks(name, numbers):

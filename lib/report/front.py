@@ -19,6 +19,7 @@ from .claims.verdicts import FAILS, HOLDS, MIXED
 from .exhibits import EXHIBITS
 from .numbers import number
 from .papers import compare
+from .provenance import parts_of
 from .reproduced import SCALES, age, best_scale, committed, grid_of, judged
 from .statistics import AGAIN, ALIKE, BETTER, WORSE, noise_floor, paired, verdict
 from .stops import SHARES
@@ -383,8 +384,8 @@ def sure_text():
     """Seeds, search and statements, each from committed files."""
     lines = []
     for profile in ("paper", "reduced"):
-        about = (ROOT / "results" / profile).glob("[0-9][0-9].meta.json")
-        seeds = [json.loads(path.read_text(encoding="utf-8"))["n"] for path in about]
+        tables = (ROOT / "results" / profile).glob("[0-9][0-9].meta.json")
+        seeds = [part["n"] for path in tables for part in parts_of(json.loads(path.read_text(encoding="utf-8")))]
         tested = tested_in(profile, None)
         if seeds and len(tested):
             many = f"{min(seeds)}" if min(seeds) == max(seeds) else f"{min(seeds)} to {max(seeds)}"

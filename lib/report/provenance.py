@@ -32,6 +32,20 @@ def provenance(profile, notebook, tasks=()):
     return found
 
 
+def parts_of(about, settings=()):
+    """What a meta.json says of each part of its table, a list of dicts of which `settings` are the names: what ran last,
+    and what stood there before and was kept (`workflow/parts.py`). settings: those of the table, for older files."""
+    earlier = about.get("kept", [])
+    others = {name for part in earlier for name in part["settings"]}
+    last = {name: None for name in settings if name not in others} | about.get("settings", {})
+    return [{**{k: v for k, v in about.items() if k != "kept"}, "settings": last}, *earlier]
+
+
+def narrowed(part, settings):
+    """A part of a table, of these settings alone."""
+    return {**part, "settings": {name: found for name, found in part["settings"].items() if name in settings}}
+
+
 def in_words(profile, notebook):
     """`From ./run_all.sh --profile reduced --only 02, commit 31295babd283`, of a table in a run or a committed one."""
     about = {}
@@ -104,5 +118,5 @@ def data_hashes(tasks):
 def outdated(about, names, settings):
     """Which of the settings in a table are not what the profile says today: `about`, its meta.json (a dict); `names`, the
     settings in it; `settings`, those of the profile's notebook."""
-    made_of = about.get("settings", {})
+    made_of = {name: found for part in parts_of(about) for name, found in part["settings"].items()}
     return [name for name in names if name not in settings or made_of.get(name) != settings_hash(settings[name])]

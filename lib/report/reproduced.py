@@ -16,7 +16,7 @@ from .claims.verdicts import HOLDS
 from .exhibits import EXHIBITS
 from .numbers import number, over_seeds
 from .papers import compare, paper_table
-from .provenance import outdated
+from .provenance import outdated, parts_of
 from .rows import load_results
 from .statistics import not_converged
 from .tables import signed
@@ -351,8 +351,10 @@ def provenance():
             book = about["notebook"]
             sums = path.with_name(f"{book}.sha256").read_text(encoding="utf-8").splitlines()
             rows = next(line.split()[0][:12] for line in sums if line.endswith(f" {book}.csv"))
-            made = [about["device"], about["dtype"], about.get("torch", "–"), about.get("commit", "–"), about.get("date", "–")]
-            lines.append([profile, book, about["n"], *made, f"`{rows}`"])
+            for i, part in enumerate(parts_of(about)):
+                made = [part["device"], part["dtype"], *(part.get(key, "–") for key in ("torch", "commit", "date"))]
+                name = f"{book}: {', '.join(part['settings'])}" if i else book
+                lines.append([profile, name, part["n"], *made, f"`{rows}`"])
     return grid_of(["profile", "notebook", "seeds", "device", "dtype", "torch", "commit", "date", "SHA-256 of the rows"],
                    lines)
 

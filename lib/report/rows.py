@@ -267,15 +267,18 @@ def save_results(profile, notebook, df, tasks=()):
     What follows from the curves, the other stops, is not written: `load_results` finds it again.
     """
     df = check(df, profile, notebook)
+    seeds = sorted({int(seed) for seed in df["seed"]})
+    write_results(folder(profile), notebook, df, {**provenance(profile, notebook, tasks), "seeds": seeds, "n": len(seeds)})
+
+
+def write_results(where, notebook, df, about):
+    """The files of `save_results` in a folder; about: what the meta.json says, a dict."""
     timing = df["metric"].map(is_time).astype(bool) | (df["unit"] == "seconds")
     long, curves = parts(df[~timing])
-    seeds = sorted({int(seed) for seed in df["seed"]})
-    about = {**provenance(profile, notebook, tasks), "seeds": seeds, "n": len(seeds)}
-    base = folder(profile)
-    seal(write(base / f"{notebook}.timing.csv", to_csv(df[timing])),
-         write(base / f"{notebook}.meta.json", json.dumps(about, indent=1, sort_keys=True) + "\n"),
-         write(base / f"{notebook}.curves.csv", curves),
-         write(base / f"{notebook}.csv", long))
+    seal(write(where / f"{notebook}.timing.csv", to_csv(df[timing])),
+         write(where / f"{notebook}.meta.json", json.dumps(about, indent=1, sort_keys=True) + "\n"),
+         write(where / f"{notebook}.curves.csv", curves),
+         write(where / f"{notebook}.csv", long))
 
 
 def parts(df):

@@ -125,18 +125,19 @@ def show_claims(claims):
     return shown.set_table_styles([{"selector": "td", "props": "text-align: left; vertical-align: top"}])
 
 
-def save_claims(profile, notebook, claims):
-    """Write what `judge` returns as <notebook>.claims.csv beside the results, with its checksum; the same id may stand at several places."""
+def save_claims(profile, notebook, claims, where=None):
+    """Write what `judge` returns as <notebook>.claims.csv beside the results, or in the folder `where`, with its
+    checksum; the same id may stand at several places."""
     if claims.duplicated(["id", "place"]).any():
         raise Bad(f"claims of notebook {notebook}: one row for each id and place, as lib.judge returns them")
     claims = claims[CLAIM_COLUMNS].sort_values(["id", "place"], kind="stable")
-    seal(write(folder(profile) / f"{notebook}.claims.csv", to_csv(claims)))
+    seal(write((where or folder(profile)) / f"{notebook}.claims.csv", to_csv(claims)))
 
 
 def merge_claims(where):
     """All <notebook>.claims.csv of one folder of results in the papers' order, with a column `notebook`; a claim that
     none of them tests is there too, as `not yet`."""
-    found = [_read(path) for path in sorted(Path(where).glob("*.claims.csv"))]
+    found = [read_claims(path) for path in sorted(Path(where).glob("*.claims.csv"))]
     done = {i for f in found for i in f["id"]}
     rest = pd.DataFrame([{"id": i, "place": "", "text": t, "value": "", "n": 0, "n_holds": 0, "verdict": NOT_YET,
                           "notebook": ""} for i, t in claim_texts()["claim"].items() if i not in done])
@@ -144,7 +145,8 @@ def merge_claims(where):
     return merged.sort_values(["id", "notebook", "place"], kind="stable", ignore_index=True)
 
 
-def _read(path):
+def read_claims(path):
+    """What `save_claims` wrote, with a column `notebook`. Bad where it is not what its checksum says."""
     verify(path, f"run notebook {path.name.split('.')[0]} again, or restore the file")
     claims = pd.read_csv(path, dtype={"value": str, "place": str}, keep_default_na=False)
     return claims.assign(notebook=path.name.split(".")[0])
