@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 from ..files import ROOT, folder
+from ..runs.store import MADE_WITH
 from ..settings import DEFAULTS, complete
 
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "pandas")
@@ -25,11 +26,18 @@ def provenance(profile, notebook, tasks=()):
              "date": datetime.date.today().isoformat(), "machine": machine(), "python": platform.python_version(),
              **versions()}
     if tasks:
-        found |= {"device": str(tasks[0].device), "threads": tasks[0].settings["threads"],
+        found |= {**made_with(tasks), "threads": tasks[0].settings["threads"],
                   "dtype": sorted({task.settings["dtype"] for task in tasks}),
                   "settings": {task.name: settings_hash(task.settings) for task in tasks},
                   "data": data_hashes(tasks)}
     return found
+
+
+def made_with(tasks):
+    """`device` and `torch` of the results that this process was given, which may come from other machines, in words."""
+    known = {key: {found[key] for found in MADE_WITH if key in found} for key in ("device", "torch")}
+    known["device"] = known["device"] or {str(tasks[0].device)}
+    return {key: ", ".join(sorted(found)) for key, found in known.items() if found}
 
 
 def parts_of(about, settings=()):

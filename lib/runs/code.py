@@ -67,6 +67,11 @@ def _installed(file):
     return path.is_absolute() and any(path.resolve().is_relative_to(p) for p in INSTALLED)
 
 
+def _ours(module):
+    """Whether a module is neither installed nor of the standard library."""
+    return not _installed(_file(module))
+
+
 def _generated(name, member):
     """Whether dataclass or NamedTuple gave a class this member: the fields say it all, and versions differ."""
     if not isinstance(member, FunctionType):
@@ -164,7 +169,7 @@ class _Reach:
         closure = dict(zip(f.__code__.co_freevars, f.__closure__ or ()))
         for tree in trees(f.__code__):
             self.write("function", dump(tree))
-            local, chains = imports(tree, f.__globals__.get("__package__")), chains_of(tree)
+            local, chains = imports(tree, f.__globals__.get("__package__"), _ours), chains_of(tree)
             decorators = [name for d in getattr(tree, "decorator_list", ()) for name in chains_of(d)]
             reached = {*global_names(f.__code__), *closure, *local, *decorators}
             for name in sorted(reached & chains.keys()):

@@ -84,6 +84,15 @@ class Entry:
         return Bad(f"{path}: missing or damaged; delete the folder {self.folder.name} and run again")
 
 
+MADE_WITH = []      # the environments of all entries that stores have handed out in this process, each once
+
+
+def note_environment(found):
+    """Remember what a result was made with; it may have been on another machine."""
+    if found and found not in MADE_WITH:
+        MADE_WITH.append(found)
+
+
 class Store:
     """A folder of entries, `<root>/<kind>/<hash of the key>/`. A key is any plain object."""
 
@@ -130,10 +139,11 @@ class Store:
     def get(self, kind, key, make):
         """The entry of a key; `make()` is called under a file lock where it is missing, and must `save` it."""
         found = self.load(kind, key)
-        if found:
-            return found
-        with locked(f"{self.folder(kind, key)}.lock"):
-            return self.load(kind, key) or make()
+        if not found:
+            with locked(f"{self.folder(kind, key)}.lock"):
+                found = self.load(kind, key) or make()
+        note_environment(found.record.get("environment"))
+        return found
 
     def asked(self, kind, key, by):
         """Note who asks for an entry, a plain dict: `asked.json` beside the record has one a line, and the time of the

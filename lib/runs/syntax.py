@@ -114,24 +114,30 @@ def chains_of(tree):
     return found
 
 
-def imports(tree, package):
-    """`{name: object}` of the imports inside a function, of those that succeed."""
+def imports(tree, package, ours):
+    """`{name: object}` of the imports inside a function, of those that succeed and come from a module that is `ours`.
+
+    The others stand in the tree by their names, whether they are installed or not.
+    """
     found = {}
     for node in ast.walk(tree):
         for alias in node.names if isinstance(node, (ast.Import, ast.ImportFrom)) else ():
             try:
-                found[alias.asname or alias.name.split(".")[0]] = _import(node, alias, package)
+                source, value = _import(node, alias, package)
             except ImportError:
                 continue
+            if ours(source):
+                found[alias.asname or alias.name.split(".")[0]] = value
     return found
 
 
 def _import(node, alias, package):
-    """The object that one name of an import stands for."""
+    """`(module, object)`: where one name of an import comes from, and what it stands for."""
     if isinstance(node, ast.Import):
         module = importlib.import_module(alias.name)
-        return module if alias.asname else sys.modules[alias.name.split(".")[0]]
+        return module, module if alias.asname else sys.modules[alias.name.split(".")[0]]
     module = importlib.import_module("." * node.level + (node.module or ""), package or None)
     if hasattr(module, alias.name):
-        return getattr(module, alias.name)
-    return importlib.import_module(f"{module.__name__}.{alias.name}")
+        return module, getattr(module, alias.name)
+    inner = importlib.import_module(f"{module.__name__}.{alias.name}")
+    return inner, inner

@@ -23,6 +23,29 @@ def test_a_table_says_where_it_comes_from():
     assert str(ROOT) not in text and str(Path.home()) not in text and socket.gethostname() not in about["machine"].split()
 
 
+@pytest.mark.parametrize("environments, device, torch", [
+    ([], "cpu", None), ([{"device": "cuda", "torch": "2.11"}], "cuda", "2.11"),
+    ([{"device": "cuda", "torch": "2.11"}, {"device": "cpu", "torch": "2.15"}, {"device": "cpu", "torch": "2.11"}],
+     "cpu, cuda", "2.11, 2.15")])
+def test_results_of_another_machine_say_so(environments, device, torch, monkeypatch):
+    monkeypatch.setattr(p, "MADE_WITH", environments)
+    about = p.provenance("quick", "02", [tiny()])
+    assert about["device"] == device and about["torch"] == (torch or p.versions()["torch"])
+
+
+def test_a_store_remembers_what_its_entries_were_made_with(tmp_path, monkeypatch):
+    from lib.runs import store as stores
+    monkeypatch.setattr(stores, "MADE_WITH", [])
+    there, here = {"environment": {"device": "cuda"}}, {"environment": {"device": "cpu"}}
+    store = stores.Store(tmp_path)
+    store.save("runs", {"a": 1}, there)
+    for _ in range(2):
+        store.get("runs", {"a": 1}, None)
+        store.get("runs", {"b": 1}, lambda: store.save("runs", {"b": 1}, here))
+        store.get("runs", {"c": 1}, lambda: store.save("runs", {"c": 1}, {}))
+    assert stores.MADE_WITH == [{"device": "cuda"}, {"device": "cpu"}]
+
+
 @pytest.mark.parametrize("changes, same", [
     ({"lr": 0.04}, False), ({"methods": {"NoT": {}}}, False), ({"n_train": 199}, False), ({"threads": 2}, True),
     ({"device": "cpu"}, True), ({"cuda_graphs": False}, True), ({"momentum": 0.9}, True)])

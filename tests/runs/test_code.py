@@ -146,6 +146,21 @@ def test_what_computes_the_same_has_the_same_key(kind):
     assert key(a) == key(b)
 
 
+IMPORTS = ["import backpack", "import backpack as b", "import backpack.extensions", "import backpack.extensions as e",
+           "from backpack import backpack", "from backpack import backpack, extend as x", "from backpack import extensions",
+           "from backpack.extensions import DiagGGNExact", "import seaborn", "import json", "import torch"]
+
+
+@pytest.mark.parametrize("line", IMPORTS)
+def test_a_key_does_not_ask_whether_a_package_is_there(line, monkeypatch):
+    """What is imported inside a function may be lacking where another machine computes."""
+    text = f"def f(v):\n    {line}\n    return v"
+    known = key(text)
+    for name in [name for name in sys.modules if name.split(".")[0] in ("backpack", "seaborn")] + ["backpack", "seaborn"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    assert key(text) == known != key("def f(v):\n    return v")
+
+
 def test_the_help_text_of_a_setting_is_in_no_key(monkeypatch):
     from lib import settings
     task = tiny()
