@@ -4,7 +4,10 @@ from, and its claims are judged on all rows.
 import json
 from typing import Any, NamedTuple
 
+from lib.errors import Bad
 from lib.files import ROOT, write
+
+from . import figures
 
 
 class Part(NamedTuple):
@@ -14,7 +17,10 @@ class Part(NamedTuple):
 
 
 def kept(name, number, settings):
-    """The `Part` of a notebook's committed table that holds these settings; None where there are none."""
+    """The `Part` of a notebook's committed table that holds these settings; None where there are none.
+
+    Bad where the table is of an older form, in which curves are not whole: today's stops could not be found in them.
+    """
     if not settings:
         return None
     import pandas as pd
@@ -23,6 +29,10 @@ def kept(name, number, settings):
     from lib.report.rows import as_written
     where = ROOT / "results" / name
     table = pd.concat([as_written(name, number, timing, where) for timing in (False, True)])
+    if figures.lacking(f"{number}_curves", table, where):
+        again = ",".join(f"{number}.{setting}" for setting in sorted(settings))
+        raise Bad(f"nothing is published: results/{name}/{number}.csv holds {min(settings)} in an older form, without "
+                  f"whole curves; run it again as well: ./run_all.sh --profile {name} --only {again}")
     about = json.loads((where / f"{number}.meta.json").read_text(encoding="utf-8"))
     found = [narrowed(part, settings) for part in parts_of(about, sorted(set(table["setting"])))]
     return Part(table[table["setting"].isin(settings)], [part for part in found if part["settings"]])

@@ -13,7 +13,7 @@ from ..files import folder, write
 from ..words import AVG_GAP, DIVERGED, GAP, REFERENCE, metric
 from .exhibits import tagged
 from .provenance import provenance
-from .stops import STOPS, derived, is_time, with_stops
+from .stops import RUN, STOPS, derived, is_time, with_stops
 
 COLUMNS = ["profile", "notebook", "setting", "table", "dataset", "model", "distribution", "scenario", "method",
            "variant", "seed", "stop", "round", "metric", "value", "unit"]
@@ -284,8 +284,20 @@ def write_results(where, notebook, df, about):
 def parts(df):
     """The two texts that a table is kept as: rows, and curves with a column a metric."""
     is_curve = df["stop"] == "curve"
-    follows = pd.MultiIndex.from_frame(df[KEY]).isin(pd.MultiIndex.from_frame(derived(df)[KEY]))
-    return to_csv(thin(df[~is_curve & ~follows])), curves_to_csv(df[is_curve])
+    return to_csv(thin(df[~is_curve & ~following(df)])), curves_to_csv(df[is_curve])
+
+
+def following(df):
+    """Which rows `with_stops` will find again, a Series of bool: a run's stop that is, as a whole, what follows from its
+    curves today. What older code has chosen otherwise is to stay as it is."""
+    again = derived(df).set_index(KEY)["value"]
+    found = again.reindex(pd.MultiIndex.from_frame(df[KEY])).to_numpy()
+    there = pd.MultiIndex.from_frame(df[KEY]).isin(again.index)
+    same = pd.Series(there & np.isclose(df["value"].astype(float), found, equal_nan=True), index=df.index)
+    place = [*RUN, "stop"]
+    as_many = df.groupby(place, dropna=False)["value"].transform("size").to_numpy() == (
+        again.groupby(place).size().reindex(pd.MultiIndex.from_frame(df[place])).to_numpy())
+    return (same & as_many).groupby([df[column] for column in place], dropna=False).transform("all")
 
 
 def curves_to_csv(curves):

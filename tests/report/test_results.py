@@ -247,6 +247,21 @@ def test_what_follows_from_the_curves_is_not_written_and_found_again(two_seeds):
     assert set(kept["stop"]) == {"last", "oracle"} and (kept[kept.stop == "oracle"]["value"] == 7.0).all()
 
 
+@pytest.mark.parametrize("changed", [
+    lambda d: d.assign(value=d["value"].where(d["metric"] != "mia", 7.0)),      # one number is another
+    lambda d: d[d["metric"] != "mia"],                                          # one is not there
+    lambda d: d.assign(round=4)])                                               # another round
+def test_a_stop_that_older_code_has_chosen_stays_as_it_is(two_seeds, changed, tmp_path, monkeypatch):
+    monkeypatch.setenv("FU_RUNS", str(tmp_path))
+    oracle = (two_seeds["stop"] == "oracle") & (two_seeds["method"] == "NoT") & (two_seeds["seed"] == 0)
+    older = pd.concat([two_seeds[~oracle], changed(two_seeds[oracle])])
+    rows.save_results("quick", "02", older)
+    wanted = rows.ordered(older[older["metric"] != "seconds"])
+    pd.testing.assert_frame_equal(rows.load_results("quick", "02"), wanted, rtol=1e-5, check_dtype=False)
+    rows.save_results("quick", "02", rows.load_results("quick", "02"))          # and once more
+    pd.testing.assert_frame_equal(rows.load_results("quick", "02"), wanted, rtol=1e-5, check_dtype=False)
+
+
 def test_nan_of_a_curve_and_what_was_not_measured_are_told_apart():
     df = table_of([run("FT", [{"round": 0, "mia": float("nan"), "test_acc": 1.0}, {"round": 1, "test_acc": 2.0}])])
     curves = df[df.stop == "curve"].reset_index(drop=True)
