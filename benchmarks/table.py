@@ -24,12 +24,13 @@ RUNS = {        # section: (what it asks, command)
     "startup": ("How long until something is computed, and how long does all of quick take?", "startup.py --whole"),
     "results": ("How do reading results and drawing curves grow?", "results.py"),
     "bf16": ("What does bfloat16 move, and what does it save?", "bf16.py"),
+    "steps": ("How long is a step of the papers' nets, eager and captured, in every precision?", "steps.py"),
 }
 HEAD = """# Benchmarks
 
 What `python benchmarks/table.py` measured last. Times are CPU time of one thread, candidates interleaved in one process,
 as median (min to max); compare ratios, not seconds. Where the load is above the number of cores, the machine was shared
-with other work: ratios hold, seconds are too long.
+with other work: ratios hold, seconds are too long. `steps` is of a GPU, in time that passed until it was done.
 """
 
 
