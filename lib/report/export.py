@@ -7,6 +7,7 @@ import pandas as pd
 
 from ..errors import Bad, nearest
 from ..files import folder, runs_root, write
+from ..words import metric
 from .numbers import number
 from .provenance import in_words
 from .rows import origin, to_csv
@@ -78,7 +79,10 @@ def readable(df, caption, metrics, stop, name, form, come):
 def count_of_pairs(df):
     """What the caption says of an interval between pairs, and n."""
     settings = " and ".join(sorted(set(df["setting"])))
-    return f"{settings}: mean difference, first minus second, with the 95 % interval of paired seeds (Student's t); {count(df['n'])}"
+    stop = df.attrs.get("stop", "")
+    of = [metric(df.attrs["metric"]).words, AT.get(stop, stop).lower().replace("retrain", "Retrain")] if stop else []
+    return (f"{', '.join([settings, *of])}: mean difference, first minus second, with the 95 % interval of paired seeds "
+            f"(Student's t); {count(df['n'])}")
 
 
 def count(n):

@@ -17,6 +17,7 @@ from .stops import RUN, STOPS, derived, is_time, with_stops
 
 COLUMNS = ["profile", "notebook", "setting", "table", "dataset", "model", "distribution", "scenario", "method",
            "variant", "seed", "stop", "round", "metric", "value", "unit"]
+OF_CURVE = ["setting", "method", "variant", "seed"]     # what names a curve in its file; the rest stands in the rows
 OF_RUN = ["setting", "table", "dataset", "model", "distribution", "scenario", "method", "variant", "seed"]
 NUMBERS = ["seed", "round", "value"]
 TEXT = [c for c in COLUMNS if c not in NUMBERS]
@@ -273,6 +274,7 @@ def save_results(profile, notebook, df, tasks=()):
 
 def write_results(where, notebook, df, about):
     """The files of `save_results` in a folder; about: what the meta.json says, a dict."""
+    df = check(df)
     timing = df["metric"].map(is_time).astype(bool) | (df["unit"] == "seconds")
     long, curves = parts(df[~timing])
     seal(write(where / f"{notebook}.timing.csv", to_csv(df[timing])),
@@ -302,7 +304,7 @@ def following(df):
 
 def curves_to_csv(curves):
     """Curves as text: a row an evaluated round, a column a metric with its unit in brackets; empty: not measured."""
-    place = [column for column in COLUMNS if column in (*OF_RUN, "round")]
+    place = [*OF_CURVE, "round"]
     if curves.empty:
         return ",".join(place) + "\n"
     named = curves.assign(metric=curves["metric"] + " [" + curves["unit"] + "]",
@@ -312,15 +314,21 @@ def curves_to_csv(curves):
     return wide.sort_index().reset_index().to_csv(index=False, lineterminator="\n")
 
 
-def curves_from_csv(text, profile, notebook):
-    """The long rows of what `curves_to_csv` wrote."""
-    wide = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
-    place = [column for column in wide if column in (*OF_RUN, "round")]
-    rows = wide.melt(place, var_name="metric")
-    rows = rows[rows["value"] != ""]
+def curves_from_csv(text, long):
+    """The long rows of what `curves_to_csv` wrote; long: the table beside it, which says of each run what it is of."""
+    wide = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False).astype({"seed": int})
+    wide = wide.drop(columns=[column for column in OF_RUN if column in wide and column not in OF_CURVE])   # older files
+    about = [column for column in OF_RUN if column not in OF_CURVE]
+    lines = wide[OF_CURVE].drop_duplicates()
+    runs = lines.merge(long[OF_RUN].drop_duplicates(OF_CURVE), on=OF_CURVE, how="left", validate="one_to_one")
+    settings = long.drop_duplicates("setting").set_index("setting")[about]
+    runs[about] = runs[about].where(runs[about].notna(), settings.reindex(runs["setting"]).to_numpy())
+    rows = wide.melt([*OF_CURVE, "round"], var_name="metric")
+    rows = rows[rows["value"] != ""].merge(runs, on=OF_CURVE)
     named = [column.removesuffix("]").rpartition(" [") for column in rows["metric"]]
-    return rows.assign(metric=[name for name, _, _ in named], unit=[unit for _, _, unit in named], value=rows["value"].astype(float), stop="curve",
-                       profile=profile, notebook=notebook)[COLUMNS]
+    return rows.assign(metric=[name for name, _, _ in named], unit=[unit for _, _, unit in named],
+                       value=rows["value"].astype(float), stop="curve", profile=long["profile"].iloc[0],
+                       notebook=long["notebook"].iloc[0])[COLUMNS]
 
 
 def load_results(profile, notebook, timing=False, where=None):
@@ -338,7 +346,7 @@ def as_written(profile, notebook, timing=False, where=None):
     df = pd.read_csv(io.StringIO(long), dtype=text, keep_default_na=False, na_values={"value": ["nan"]})
     curves = where / f"{notebook}.curves.csv"
     if curves.exists() and not timing:
-        lines = curves_from_csv(read_back(curves, profile, notebook), profile, notebook)
+        lines = curves_from_csv(read_back(curves, profile, notebook), df)
         df = with_stops(check(pd.concat([df, lines] if len(lines) else [df])))
     return check(df, profile, notebook)
 

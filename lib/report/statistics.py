@@ -88,7 +88,7 @@ def pairs(df, stop="full", metric=AVG_GAP):
                 out.append({"setting": setting, "method": name, "other": other, **found._asdict(), "floor": floor,
                             "verdict": verdict(found, floor)})
     table = pd.DataFrame(out, columns=["setting", "method", "other", *Paired._fields, "floor", "verdict"])
-    table.attrs["origin"] = origin(df)
+    table.attrs |= {"origin": origin(df), "metric": metric, "stop": stop}
     return table
 
 

@@ -71,6 +71,8 @@ def test_a_pair_with_its_interval(df):
     both = lib.pairs(df, "half")
     one = both[(both["method"] == "FT") & (both["other"] == "NoT")]
     text = made(one, "t", "md").splitlines()
+    assert any("average gap, at half of Retrain's cost: mean difference" in line for line in text)
+    text = [line for line in text if line.startswith("|")]
     assert text[0] == "| method | other | difference | 95 % interval | smaller in | verdict |"
     line = one.iloc[0]
     assert text[2] == (f"| FT | NoT | {line['mean']:+.2f} | {line['low']:+.2f} to {line['high']:+.2f} | "
