@@ -17,6 +17,7 @@ from .summary import after, by_seed, diverged_runs, each_run
 
 ENOUGH = 3      # seeds; with fewer no spread is claimed and no method is called better
 RIGHT = 5.0     # points: within them of Retrain's end a backdoor counts as taken out
+NEARLY_ALL = 0.9        # of Retrain's bytes and FLOPs: a run that has spent less was over before
 PLANTED = 90.0  # percent: below it there is no backdoor whose removal could be judged
 BUDGETS = {"quarter": "a quarter of", "half": "half of", "full": "all of"}
 
@@ -153,6 +154,21 @@ def about_budgets(here):
         pairs = {short[name]: paired(table[name], table[AGAIN]) for name in rivals}
         yield (f"For {share} Retrain's budget, gap minus that of a Retrain stopped there ({among(here)}): "
                f"{by_verdict(pairs, here)}.")
+
+
+def about_ends(here):
+    """Whose runs were over before Retrain's budget was spent: at the later budgets their last round stands."""
+    if not comparable(here):
+        return
+    ended = here[here["stop"] == "last"]
+    costs = [cost for cost in ("comm_bytes", "comp_flops") if cost in set(ended["metric"])]      # one owner sends nothing
+    spent = [by_seed(here, cost, "last").mean() for cost in costs]
+    short = short_names(here)
+    rivals = [name for name in in_order(by_seed(here, AVG_GAP, "last")) if name not in (AGAIN, "Original")]
+    over = [short[name] for name in rivals if max(cost[name] / cost[REFERENCE] for cost in spent) < NEARLY_ALL]
+    if over:
+        yield ("Over before all of Retrain's budget was spent, so that at the later budgets their last round stands: "
+               f"{', '.join(over)}.")
 
 
 def among(here):
@@ -367,7 +383,7 @@ def at_attack_success(here, wanted):
 
 
 BEGIN = (about_convergence, about_diverged, about_few_seeds)
-BESIDE_RETRAIN = (about_the_floor, about_budgets, about_tiers, about_not, about_memory, about_savings)
+BESIDE_RETRAIN = (about_the_floor, about_budgets, about_ends, about_tiers, about_not, about_memory, about_savings)
 CONCLUSIONS = {
     "02": (*BEGIN, *BESIDE_RETRAIN),
     "03": (*BEGIN, *BESIDE_RETRAIN),

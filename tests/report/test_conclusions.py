@@ -3,7 +3,7 @@ import json
 import re
 
 import pytest
-from tables import table
+from tables import run, table
 
 import lib
 from lib.errors import Bad
@@ -29,6 +29,18 @@ def test_who_is_better_than_a_retrain_stopped_there():
     assert "its gap minus theirs (n = 3): better: FT -54.00 [-56.48, -51.52], FedEraser -24.00 [-26.48, -21.52]." in text
     assert "(1) Original; (2) NoT; (3) Retrain stopped there, FedEraser; (4) FT." in text
     assert "cost, over the seeds that get there: FedEraser 0 ± 0 % (3 of 3 seeds), NoT 50 ± 0 % (3 of 3 seeds)." in text
+
+
+@pytest.mark.parametrize("rounds, over", [(5, []), (4, ["NoT"]), (3, ["NoT"]), (2, ["NoT"]), (1, ["NoT"])])
+def test_who_was_over_before_the_budget_was_spent(rounds, over):
+    records = []
+    for seed in range(3):
+        records += [run("Original", [0.0], seed), run("Retrain", [80, 60, 40, 20, 0], seed),
+                    run("Retrain", [80, 60, 40, 20, 1], seed, "name=again"), run("FT", [70, 70, 70, 70, 70], seed),
+                    run("NoT", [80, 40, 15, 5, 2][:rounds], seed)]
+    [(_, said)] = lib.conclude(lib.rows(records, profile="reduced", notebook="02"))
+    ends = [sentence for sentence in said if sentence.startswith("Over before")]
+    assert [sentence.rpartition(": ")[2] for sentence in ends] == [f"{', '.join(over)}."] * bool(over)
 
 
 def test_without_converged_training_nothing_is_compared():
