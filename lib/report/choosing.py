@@ -6,7 +6,7 @@ from .claims import NOT_YET
 from .front import SAID, compared, gaps_of, in_order, with_budgets
 from .numbers import number
 from .reproduced import SCALES, committed, grid_of
-from .statistics import AGAIN, BETTER
+from .statistics import AGAIN, BETTER, not_converged
 from .stops import SHARES
 from .summary import by_seed
 from .tables import NEEDS
@@ -59,14 +59,16 @@ def request_line(request):
     names = nearest_first(gaps).index
     free = [name for name in names if not needs_of(name)]
     retrain = gaps.at["half"][AGAIN].mean()
-    where = f"{profile}, n = {df['seed'].nunique()}"
-    return [request, f"{retrain:.1f}", gap_cell(gaps, free[0]), gap_cell(gaps, names[0]), words_of(names[0]), where]
+    ended = not not_converged(df)
+    where = f"{profile}, n = {df['seed'].nunique()}" + ("" if ended else ", training not converged")
+    return [request, f"{retrain:.1f}", gap_cell(gaps, free[0], ended), gap_cell(gaps, names[0], ended), words_of(names[0]),
+            where]
 
 
-def gap_cell(gaps, name):
-    """`**NoT 2.9**`; bold where it is nearer than the Retrain stopped there."""
+def gap_cell(gaps, name, ended=True):
+    """`**NoT 2.9**`; bold where it is nearer than the Retrain stopped there, and training has ended."""
     text = f"{short(name, gaps.at['half'])} {gaps.at['half'][name].mean():.1f}"
-    return f"**{text}**" if compared(gaps, name, AGAIN, "half")[1] == YES else text
+    return f"**{text}**" if ended and compared(gaps, name, AGAIN, "half")[1] == YES else text
 
 
 def short(name, table):

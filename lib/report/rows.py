@@ -234,7 +234,7 @@ def check_twice(df):
 
 # A committed table of more rows than these, about a megabyte, keeps less of its long sweeps.
 ROWS = 7000
-LONG_SWEEP = 12                                 # gammas
+LONG_SWEEP = 10                                 # gammas
 LEFT_OUT_OF_SWEEPS = ("test_acc", "target_acc", "mia_acc", "reset_params")      # what remains are ratios
 
 
