@@ -69,7 +69,7 @@ EXHIBITS = {e.id: e for e in (
 )}
 
 # Settings of neither paper: trained models alone, requests that the papers leave out, controls, and the head to head.
-OF_NEITHER = {"01": r".*", "03": r"joined_.*|three_clients", "06": r"one_class",
+OF_NEITHER = {"01": r".*", "03": r"joined_.*|three_clients|few_rounds", "06": r"one_class",
               "08": r".*(class|instance)", "10": r".*", "12": r".*", "13": r".*"}
 BOUND = ("t_unlearn", "t_steps", "used_ratio", "noise_A", "room", "loss_gap", "gap_gradient_norm")
 OF_METRIC = {
