@@ -137,7 +137,9 @@ def _kernel(nb, cwd, name):
     error = None
     with _folder() as folder, _shown(folder / "progress", name):
         # sockets of its own in a folder of its own: no port to race for, no warning about an unencrypted connection
-        config = Config({"KernelManager": {"transport": "ipc", "ip": str(folder / "k")}})
+        # and no word of its own machinery: what a cell raises comes back as an output
+        config = Config({"KernelManager": {"transport": "ipc", "ip": str(folder / "k")},
+                         "NotebookClient": {"extra_arguments": ["--IPKernelApp.log_level=50"]}})
         source, done = folder / "in.ipynb", folder / "out.ipynb"
         nbformat.write(nb, source)
         try:

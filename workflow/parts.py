@@ -70,7 +70,8 @@ def join_figures(name, number, fresh):
     """Put the figures of a run, in the folder `fresh`, beside those committed, and their records into one."""
     from lib.report.drawn import records
     where = ROOT / "figures" / name
-    files = [write(where / file.name, file.read_bytes()) for kind in ("png", "pdf") for file in sorted(fresh.glob(f"{number}_*.{kind}"))]
+    found = [*fresh.glob(f"{number}_*.png"), *fresh.glob(f"{number}_*.pdf")]
+    files = [write(where / file.name, file.read_bytes()) for file in sorted(found)]
     path = where / f"{number}.json"
     both = {**records(path), **records(fresh / path.name)}
     return [*files, write(path, json.dumps(both, indent=1, sort_keys=True) + "\n")]

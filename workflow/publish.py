@@ -117,12 +117,12 @@ def copy(profile, only=None):
     for number in numbers:
         _refuse_unfinished(profile, number, chosen[number])
     pages = _clean_notebooks(name, numbers) if name in TOLD else {}
+    kept = {number: parts.kept(name, number, _others(profile, number, chosen[number])) for number in numbers}
     written = []
     for number in numbers:
-        part = parts.kept(name, number, _others(profile, number, chosen[number]))
         written += _replace(ROOT / "results" / name, f"{number}.*", runs_root() / name / "results")
-        if part:
-            parts.join(name, number, part)
+        if kept[number]:
+            parts.join(name, number, kept[number])
             written += parts.join_figures(name, number, runs_root() / name / "figures")
             continue
         for pattern in (f"{number}_*.png", f"{number}_*.pdf", f"{number}.json"):

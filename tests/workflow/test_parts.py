@@ -7,6 +7,7 @@ import pytest
 from tables import table
 
 import lib
+from lib.errors import Bad
 from lib.files import folder, write
 from lib.report import claims, provenance, reproduced, rows
 from workflow import parts, publish
@@ -112,3 +113,15 @@ def test_figures_of_other_parts_stay(home, monkeypatch):
     (folder("reduced", "figures") / "02_b.png").unlink()
     published("a", "b", "c")        # the whole notebook: what it no longer draws goes
     assert {path.name for path in where.glob("*.png")} == {"02_a.png"}
+
+
+def test_a_part_that_cannot_be_kept_is_refused_before_anything_is_written(home, monkeypatch):
+    """Of several notebooks, too: an older table has lines of which only some rounds were kept."""
+    ran(monkeypatch, "a", "b")
+    published("a", "b")
+    ran(monkeypatch, "b", seeds=3)
+    before = {path: path.read_bytes() for path in (home / "results").rglob("*") if path.is_file()}
+    monkeypatch.setattr(parts.figures, "lacking", lambda *_: "whole curves")
+    with pytest.raises(Bad, match="holds a in an older form.*--only 02.a"):
+        published("b")
+    assert {path: path.read_bytes() for path in (home / "results").rglob("*") if path.is_file()} == before
