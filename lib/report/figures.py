@@ -492,13 +492,15 @@ NUMBERED = (10, 50, 90)         # values of gamma that stand beside their points
 WINDOW = (-0.2, 1.5)            # of forgetting: what lies beyond is counted at the edge
 
 
-def tradeoff(df, x="nfs_target", y="nta", key="gamma", stop="last", label=NUMBERED, points=()):
+def tradeoff(df, x="nfs_target", y="nta", key="gamma", stop="last", label=None, points=()):
     """Usefulness (`y`) against forgetting (`x`) while `key` (in `variant`) grows; nearer the star (1, 1), Retrain, is
     better. Line = mean, thin = each seed where they are few, cross = sd at the labelled keys, diamond = the paper's
-    value. points: methods without the key, one marker each. One panel a setting."""
+    value. label: keys that stand beside their points, see `numbered`; points: methods without the key, one marker each.
+    One panel a setting."""
     part = need(df, stop, [x, y], "tradeoff").assign(key=lambda d: option(d, key))
     fixed = part[part["key"].isna() & part["method"].isin(points)]
     part = part[part["key"].notna()]
+    label = label or numbered(part["key"])
     settings, methods = settings_of(part), methods_of(part)
     drawn = looks([*methods, *methods_of(fixed)])
     fig, axes = tiles(len(settings))
@@ -530,6 +532,13 @@ def tradeoff(df, x="nfs_target", y="nta", key="gamma", stop="last", label=NUMBER
     keys += [proxy("paper, TIS-Reset at its γ", **PAPER)] if printed else []
     legend(fig, [*keys, proxy(REFERENCE, marker="*", ls="", color=GOAL["color"], ms=12)])
     return fig
+
+
+def numbered(keys):
+    """Those of NUMBERED that a sweep has; where it has none, as one of which only some points were kept, its first,
+    middle and last."""
+    there = sorted(set(keys))
+    return [key for key in NUMBERED if key in there] or [there[0], there[len(there) // 2], there[-1]]
 
 
 def frame_of_tradeoff(ax, here, x, y):

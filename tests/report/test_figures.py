@@ -206,6 +206,18 @@ def test_tradeoff_panels_lines_and_spread():
     assert {"10", "50"} <= {t.get_text() for t in fig.axes[0].texts}
 
 
+@pytest.mark.parametrize("gammas, wanted", [([5, 10, 50, 90, 95], [10, 50, 90]), ([10, 20], [10]), ([30], [30, 30, 30]),
+                                            ([20, 30, 40, 60, 80], [20, 40, 80]), ([80, 20, 80], [20, 80, 80])])
+def test_some_points_of_every_sweep_have_their_number(gammas, wanted):
+    assert figures.numbered(gammas) == wanted
+
+
+def test_a_sweep_without_the_usual_values_has_numbers_and_crosses_too():
+    df = sweep().assign(variant=lambda d: d["variant"].str.replace("gamma=10", "gamma=20").str.replace("gamma=50", "gamma=80"))
+    ax = figures.tradeoff(df).axes[0]
+    assert "80" in {t.get_text() for t in ax.texts} and ax.containers
+
+
 def test_lines_over_a_hyper_parameter_and_over_a_column():
     fig = figures.lines(sweep(), "gamma", ["nta", "nfs_target"], stop="last", reference=1)
     assert len(fig.axes) == 6 and fig.axes[0].get_ylabel() == "NTA"
