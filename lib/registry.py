@@ -1,4 +1,5 @@
 """One grammar for what users bring: a decorator with a name on a function with typed, keyword-only arguments."""
+import functools
 import inspect
 from typing import Any, NamedTuple, get_type_hints
 
@@ -80,8 +81,9 @@ DATASETS = Registry("dataset", ())
 PARTITIONS = Registry("partition", ("labels", "n", "rng"))
 
 
+@functools.cache        # every setting of every profile is held against them
 def arguments(f):
-    """`{name: Argument}` of a function's keyword-only arguments, from its signature."""
+    """`{name: Argument}` of a function's keyword-only arguments, from its signature; not to be changed."""
     hints = get_type_hints(f, include_extras=True)
     found = [p for p in inspect.signature(f).parameters.values() if p.kind is p.KEYWORD_ONLY]
     return {p.name: Argument(hints.get(p.name, _like(p.default)), p.default) for p in found}
