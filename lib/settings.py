@@ -280,6 +280,12 @@ def traced_unknown(s):
     return not labels.issuperset(s["traced"])
 
 
+@rule("ablation_rounds must be a multiple of every: there methods and ablations are compared; change one of them")
+def ablations_out_of_step(s):
+    both = s["methods"] and s["ablations"]
+    return both and s["unlearn_rounds"] > s["ablation_rounds"] and s["ablation_rounds"] % s["every"] != 0
+
+
 @rule("in_turn names what is not among methods; name one of them, with its label")
 def in_turn_unknown(s):
     return not set(s["methods"]).issuperset(s["in_turn"])

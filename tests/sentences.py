@@ -27,6 +27,8 @@ METRICS = {"forget accuracy": "forget_acc", "retain accuracy": "retain_acc", "te
            "target accuracy": "target_acc", "gamma": "gamma_removal", "parameters reset": "reset_params",
            "bytes / Retrain": "comm_ratio", "FLOPs / Retrain": "comp_ratio", "NFS (target)": "nfs_target",
            "MIA accuracy": "mia_acc", "NFS (MIA)": "nfs_mia"}
+SCALES = {"## At the paper's own scale": "paper", "## The paper's data and net, a tenth of its rounds": "long",
+          "## In the reduced profile": "reduced"}     # headings of docs/tables.md
 COSTS = {"comm_ratio": "comm_bytes", "comp_ratio": "comp_flops"}
 GAP = ["retain_acc", "forget_acc", "test_acc", "mia"]
 NUMBER = r"[+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?"
@@ -508,6 +510,13 @@ def one_after_another(found, r):
         yield from mean_and_sd(mean, sd, gap[at])
 
 
+def at_three_budgets(found, r):
+    yield found[1], float(len(r.seeds()))
+    for name, *said in re.findall(rf"(?:^|; )(.+?) ({NUMBER}) / ({NUMBER}) / ({NUMBER})", found[2]):
+        name = {"a Retrain stopped there": "Retrain name=again"}.get(name, name)
+        yield from ((number, r.at(name, stop, "avg_gap").mean()) for number, stop in zip(said, SHARES))
+
+
 SD = rf"({NUMBER})(?: ± ({NUMBER}))?"
 CI = rf"({NUMBER}) % \[({NUMBER}), ({NUMBER})\]"
 KNOWN = (
@@ -518,6 +527,7 @@ KNOWN = (
     (r"accuracy on the forgotten images minus Retrain's, in points: NoT (.*); a second Retrain (.*)\.$", what_remains),
     (rf"by the loss of its images .* in ({NUMBER}) % .* and ({NUMBER}) % with NoT, .* in ({NUMBER}) %\.$", who_is_found),
     (rf"of (\d+) clients that leave .* is {SD} at the first and {SD} at the last; .* early {SD} and {SD}\.$", one_after_another),
+    (r"`\w+` \(\w+, n = (\d+)\), gap for a quarter, half, all of Retrain's budget: (.*)\.$", at_three_budgets),
     (r"Training has (not )?converged \(n = (\d+)\)(.*)", convergence),
     (r"For half of Retrain's budget the gaps are (.*)\. With", gaps_alone),
     (rf"A second Retrain ends ({NUMBER}) points", floor),
@@ -647,7 +657,7 @@ def of_readme():
     """The lines of the tables that the README points to."""
     profile = place = head = None
     for line in (ROOT / "docs/tables.md").read_text(encoding="utf-8").splitlines():
-        profile = {"## At the paper's own scale": "paper", "## In the reduced profile": "reduced"}.get(line, profile)
+        profile = SCALES.get(line, profile)
         if said := re.match(r"\*\*.*\(`(\w+)`: .*notebook (\d\d)(.*)\)", line):
             place, head = said, None
         elif place and line.startswith("| method | "):
@@ -676,7 +686,9 @@ def of_results():
         if asked := re.match(r"\* \*\*(.*?)\*\* ?(.*)", line):
             question, line = asked[1], f"  * {asked[2]}"
         if said := re.match(r"  \* (`(\w+)`.*)", line):
-            yield Sentence("RESULTS", said[1], "reduced", notebook_of(question), said[2])
+            named = re.match(r"`\w+` \((\w+), n = ", said[1])
+            profile = named[1] if named and named[1] in SCALES.values() else "reduced"
+            yield Sentence("RESULTS", said[1], profile, notebook_of(question), said[2])
         elif said := re.search(r"`\./run_all\.sh --profile (\w+) --only (\d\d)`", line):
             place, head = said.groups(), None
         elif place and (said := re.match(r"\* `(\w+)`: (.*)", line)):

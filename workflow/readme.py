@@ -11,7 +11,7 @@ from lib.profiles import load, seeds_of
 
 from .facts import NUMBERED, title
 
-TABLES = {"paper": "At the paper's own scale", "reduced": "In the reduced profile"}
+TABLES = {"paper": "At the paper's own scale", "long": "The paper's data and net, a tenth of its rounds", "reduced": "In the reduced profile"}
 TABLES_INTRO = """# The committed tables
 
 Written by `python -m workflow.publish readme` from the CSV files under [results/](../results), which hold one row for each seed and metric; do not edit. Tables that a paper prints stand in [RESULTS.md](../RESULTS.md) beside it; the words are explained in the [README](../README.md#what-is-measured), and [the changes](../CHANGELOG.md) say which rows were corrected."""

@@ -11,7 +11,7 @@ from .answers import named, word_of
 from .budgets import savings
 from .numbers import number
 from .papers import paper_table
-from .statistics import AGAIN, ALIKE, BETTER, WORSE, converged, in_order, noise_floor, paired, tiers, verdict
+from .statistics import AGAIN, ALIKE, BETTER, WORSE, converged, in_order, knows, noise_floor, paired, tiers, verdict
 from .stops import SHARES
 from .summary import after, by_seed, diverged_runs, each_run
 
@@ -81,7 +81,7 @@ def about_convergence(here):
     found = converged(here)
     if REFERENCE not in set(found["run"]):
         return
-    ends = ", ".join(f"{line.run} {line.accuracy:.1f} %{still_moving(line)}" for line in found.itertuples())
+    ends = ", ".join(f"{line.run} {knows(line.accuracy)} %{still_moving(line)}" for line in found.itertuples())
     if has_converged(here):
         yield f"Training has converged (n = {seeds_of(here)}); known of the data to be retained: {ends}."
     else:

@@ -72,8 +72,13 @@ def readable(df, caption, metrics, stop, name, form, come):
         table = df.map(lambda v: number(v) if isinstance(v, float) else v).style
         table = table.hide(axis="index") if is_default(df.index) else table
         words = caption
-    words = ". ".join(filter(None, [words.rstrip("."), in_words(**come) if come else ""])) + "."
+    words = ". ".join(filter(None, [words.rstrip("."), in_words(**come, settings=settings_in(df)) if come else ""])) + "."
     return latex(table, words, name) if form == "tex" else markdown(table, words)
+
+
+def settings_in(df):
+    """The settings of a table of rows or pairs; none where it has no such column."""
+    return set(df["setting"]) if "setting" in df else ()
 
 
 def count_of_pairs(df):

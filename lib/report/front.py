@@ -21,7 +21,7 @@ from .numbers import number
 from .papers import compare
 from .provenance import parts_of
 from .reproduced import SCALES, age, best_scale, committed, grid_of, judged
-from .statistics import AGAIN, ALIKE, BETTER, WORSE, noise_floor, paired, verdict
+from .statistics import AGAIN, ALIKE, BETTER, WORSE, noise_floor, not_converged, paired, verdict
 from .stops import SHARES
 from .summary import by_seed, each_run
 
@@ -99,8 +99,15 @@ def answered(notebook, say, short):
     if not settings:
         return f"{NOT_YET}."
     _, here = settings[0]
-    others = [f"{rest['dataset'].iloc[0]}: {short(rest)}" for _, rest in settings[1:]]
+    whole = committed(profile, notebook)
+    others = [f"{rest['dataset'].iloc[0]}{doubtful(whole[whole['setting'] == name])}: {short(rest)}"
+              for name, rest in settings[1:]]
     return ". ".join([say(here), *others]) + f" {source(profile, notebook, here)}."
+
+
+def doubtful(here):
+    """` (training not converged)`, where it has not."""
+    return " (not converged)" if not_converged(here) else ""
 
 
 def knowledge(df, metric):
@@ -153,7 +160,8 @@ def against_retraining(df):
 
 def against_retraining_in_short(df):
     gaps = gaps_of(df)
-    return ", ".join(compared(gaps, "NoT", AGAIN, stop)[1] for stop in SHARES)
+    words = [compared(gaps, "NoT", AGAIN, stop)[1] for stop in SHARES]
+    return words[0] if len(set(words)) == 1 else ", ".join(words)
 
 
 def against(method):

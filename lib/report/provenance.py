@@ -54,16 +54,26 @@ def narrowed(part, settings):
     return {**part, "settings": {name: found for name, found in part["settings"].items() if name in settings}}
 
 
-def in_words(profile, notebook):
-    """`From ./run_all.sh --profile reduced --only 02, commit 31295babd283`, of a table in a run or a committed one."""
+def in_words(profile, notebook, settings=()):
+    """`From ./run_all.sh --profile reduced --only 02, commit 31295babd283`, of a table in a run or a committed one.
+
+    settings: those of the table, all where none are named; made at several commits, they have several.
+    """
     about = {}
     for where in (folder(profile), ROOT / "results" / profile):
         path = where / f"{notebook}.meta.json"
         if path.exists():
             about = json.loads(path.read_text(encoding="utf-8"))
             break
-    made_at = f", commit {about['commit']}" if about.get("commit") else ""
+    made_at = commits_of(about, settings)
+    made_at = f", commit {', '.join(made_at)}" if made_at else ""
     return f"From {command(profile, notebook)}{made_at}"
+
+
+def commits_of(about, settings):
+    """The commits at which the settings of a table were computed, each once, what ran last first."""
+    parts = [part for part in parts_of(about) if not settings or set(part["settings"]) & set(settings)]
+    return list(dict.fromkeys(part["commit"] for part in parts if part.get("commit")))
 
 
 def command(profile, notebook):

@@ -10,7 +10,7 @@ from ..errors import Bad, nearest
 from ..files import ROOT
 from ..profiles import load
 from ..words import REFERENCE, metric
-from .answers import answers, share_of_order
+from .answers import answers, answers_nearer, share_of_order
 from .claims import NOT_YET, claim_texts
 from .claims.verdicts import HOLDS
 from .exhibits import EXHIBITS
@@ -23,6 +23,9 @@ from .tables import signed
 from .unasked import QUESTIONS, answered
 
 SCALES = ("paper", "reduced", "quick")          # the first that is committed is shown
+BETWEEN = ("long",)                             # shown below it: the papers' data and nets, fewer rounds, few seeds
+EVERY_SCALE = ("paper", *BETWEEN, "reduced", "quick")
+OWN_DATA = ("paper", *BETWEEN)
 GAP_OF_MEANS = "avg_gap_of_means"
 RESET_VALUES = ("reset=zero", "reset=init")     # of TIS: what the authors' code and what their text resets to
 COMMAND = "./run_all.sh --profile {} --only {}"
@@ -46,8 +49,7 @@ def committed(profile, notebook, timing=False):
 def rows_for(exhibit, profile):
     """Our rows for a table or a figure at one scale; None where there are none.
 
-    At the paper's scale only what has the table's own data and net counts: of a profile another data set is another
-    experiment.
+    Of a profile with the papers' own data and nets only those of the table count: another data set is another experiment.
     """
     df = committed(profile, exhibit.notebook, timing=exhibit.id == "tis_table5")
     if df is None:
@@ -64,7 +66,7 @@ def of_the_table(df, printed, profile):
     spread = set(printed["distribution"].replace("random_iid", "iid")) - {"", "backdoor"}
     if spread:
         df = df[df["distribution"].isin(spread)]
-    if profile == "paper":
+    if profile in OWN_DATA:
         own = set(zip(printed["dataset"], printed["model"]))
         df = df[[pair in own for pair in zip(df["dataset"], df["model"])]]
     return df
@@ -87,9 +89,9 @@ def settings_of(df):
 # ---------------------------------------------------------------- one exhibit
 
 @lru_cache(maxsize=None)
-def beside_paper(exhibit, setting):
-    """One setting, at the best scale, beside the printed table (see `compare`)."""
-    _, df = best_scale(exhibit)
+def beside_paper(exhibit, profile, setting):
+    """One setting of a profile beside the printed table (see `compare`)."""
+    df = rows_for(exhibit, profile)
     both = compare(df[df["setting"] == setting], exhibit.id, stop=exhibit.stop)
     wanted = both["metric"].isin(exhibit.metrics) & (both["paper"].notna() | both["ours"].notna())
     if exhibit.paper == "TIS":
@@ -149,25 +151,25 @@ def in_short(exhibit, profile, df):
     """What came out, in a few words."""
     if df is None:
         return NOT_YET
-    words = orders_in_words(exhibit, df) if exhibit.is_table and GAP_OF_MEANS in exhibit.metrics else ""
+    words = orders_in_words(exhibit, profile, df) if exhibit.is_table and GAP_OF_MEANS in exhibit.metrics else ""
     if not words and exhibit.is_table and exhibit.paper == "TIS":
-        words = first_number(exhibit, df)
+        words = first_number(exhibit, profile, df)
     tested = verdicts_of(exhibit, profile)
     held = f"{(tested['verdict'] == HOLDS).sum()} of {len(tested)} statements hold in every seed" if len(tested) else ""
     return "; ".join(filter(None, [words, held])) or "see below"
 
 
-def orders_in_words(exhibit, df):
+def orders_in_words(exhibit, profile, df):
     """`order of 7 methods: rho 0.43`, over the settings."""
-    found = [order_of(beside_paper(exhibit, setting)) for setting in settings_of(df)]
+    found = [order_of(beside_paper(exhibit, profile, setting)) for setting in settings_of(df)]
     words = [f"{rho:+.2f} ({n} methods)" for rho, n in found if np.isfinite(rho)]
     return f"rank correlation {', '.join(words)}" if words else ""
 
 
-def first_number(exhibit, df):
+def first_number(exhibit, profile, df):
     """The first ratio or percentage of TIS Reset in the first setting, beside the paper's."""
     setting = settings_of(df)[0]
-    both = beside_paper(exhibit, setting)
+    both = beside_paper(exhibit, profile, setting)
     both = both[(both["method"] == "TIS-Reset")].dropna(subset=["paper", "ours"])
     if both.empty:
         return ""
@@ -184,9 +186,9 @@ def grid_of(head, lines):
     return "\n".join([rows[0], rule, *rows[1:]])
 
 
-def table_of(exhibit, setting):
+def table_of(exhibit, profile, setting):
     """One setting beside the paper's table: a line a method, of each metric paper, ours and the difference."""
-    both = beside_paper(exhibit, setting)
+    both = beside_paper(exhibit, profile, setting)
     shown = [name for name in exhibit.metrics if name in set(both["metric"])]
     head = ["method", *(f"{metric(name).words}, {what}" for name in shown for what in ("paper", "ours", "difference"))]
     lines, seen = [], set()
@@ -223,8 +225,9 @@ def corrected(line):
 def statements(exhibit, profile):
     """The statements that an exhibit is printed for, and what became of them, a Markdown table; empty without any."""
     tested = verdicts_of(exhibit, profile)
-    lines = [[line.id, line.text, line.value, f"{line.n_holds} of {line.n}", line.verdict] for line in tested.itertuples()]
-    return grid_of(["id", "statement", "ours", "holds in", "verdict"], lines) if lines else ""
+    lines = [[line.id, line.text, line.place, line.value, f"{line.n_holds} of {line.n}", line.verdict]
+             for line in tested.itertuples()]
+    return grid_of(["id", "statement", "tested in", "ours", "holds in", "verdict"], lines) if lines else ""
 
 
 def exhibit(name):
@@ -246,24 +249,42 @@ def age(notebook, profile, df):
 
 
 def section(exhibit):
-    """One section of the page."""
+    """One section of the page: the best scale that is committed, and those between it and the paper's."""
     profile, df = best_scale(exhibit)
     head = f"### {exhibit.paper}, {exhibit.name}\n\n{exhibit.says}"
     if df is None:
         return f"{head}\n\n{NOT_YET}: {WHY_NOT}."
-    first = df.iloc[0]
-    why = "" if profile == "paper" else f" ({WHY_NOT})"
-    about = [f"Scale: **{profile}**{why}", f"n = {df['seed'].nunique()} seeds{REPETITIONS[exhibit.paper]}",
+    parts = [head, *at_scale(exhibit, profile, df)]
+    for name in BETWEEN if exhibit.is_table else ():
+        between = rows_for(exhibit, name)
+        if between is not None:
+            parts += at_scale(exhibit, name, between)
+    return "\n\n".join(filter(None, parts))
+
+
+def at_scale(exhibit, profile, df):
+    """An exhibit at one scale: where its rows come from, its tables, its statements; a list of Markdown."""
+    why = "" if profile == "paper" else f" ({WHY_NOT})" if profile in SCALES else f" ({what_it_is(profile)})"
+    about = [f"Scale: **{profile}**{why}", f"n = {seeds_in_words(df)}{REPETITIONS[exhibit.paper]}",
              f"notebook {exhibit.notebook}",
              picture(exhibit, profile), f"`{COMMAND.format(profile, exhibit.notebook)}`"]
-    parts = [head, "; ".join(filter(None, about)) + ".", age(exhibit.notebook, profile, df)]
+    parts = ["; ".join(filter(None, about)) + ".", age(exhibit.notebook, profile, df)]
     if exhibit.is_table:
         for setting in settings_of(df):
-            parts += [setting_line(exhibit, setting, df), table_of(exhibit, setting)]
-    elif first["setting"]:
+            parts += [setting_line(exhibit, profile, setting, df), table_of(exhibit, profile, setting)]
+    elif df["setting"].iloc[0]:
         parts.append(f"Settings: {', '.join(f'`{name}`' for name in settings_of(df))}.")
-    parts.append(statements(exhibit, profile))
-    return "\n\n".join(filter(None, parts))
+    return [*parts, statements(exhibit, profile)]
+
+
+def seeds_in_words(df):
+    n = df["seed"].nunique()
+    return "1 seed, which says nothing of a spread" if n == 1 else f"{n} seeds"
+
+
+def what_it_is(profile):
+    """How a scale between ours and the papers' is to be read."""
+    return {"long": "the paper's data and net at ten times its rate and a tenth of its rounds, in bfloat16"}[profile]
 
 
 def picture(exhibit, profile):
@@ -272,9 +293,9 @@ def picture(exhibit, profile):
     return f"[figure]({path})" if exhibit.figure and (ROOT / path).exists() else ""
 
 
-def setting_line(exhibit, setting, df):
+def setting_line(exhibit, profile, setting, df):
     """The line above a table: what is compared with what, at which round, and how the orders go together."""
-    both = beside_paper(exhibit, setting)
+    both = beside_paper(exhibit, profile, setting)
     rho, n = order_of(both)
     order = f" Order of {n} methods by gap, Spearman's correlation with the paper's: {rho:+.2f}." if np.isfinite(rho) else ""
     seeds = df.loc[df["setting"] == setting, "seed"].nunique()
@@ -285,12 +306,12 @@ def setting_line(exhibit, setting, df):
 
 def ledger():
     """All statements and what became of them, at each scale, a Markdown table."""
-    found = {profile: judged(profile) for profile in SCALES}
+    found = {profile: judged(profile) for profile in EVERY_SCALE}
     lines = []
     for id, text in claim_texts()["claim"].items():
-        cells = [verdicts_in_words(found[profile], id) for profile in SCALES]
+        cells = [verdicts_in_words(found[profile], id) for profile in EVERY_SCALE]
         lines.append([id, text, *cells])
-    return grid_of(["id", "statement", *SCALES], lines)
+    return grid_of(["id", "statement", *EVERY_SCALE], lines)
 
 
 def verdicts_in_words(claims, id):
@@ -333,7 +354,7 @@ def our_lines(methods):
     profile, df = best_scale(exhibit)
     lines = []
     for setting in () if df is None else settings_of(df):
-        both = beside_paper(exhibit, setting)
+        both = beside_paper(exhibit, profile, setting)
         gaps = both[both["metric"] == GAP_OF_MEANS].drop_duplicates("method").set_index("method")["ours"]
         here = df[df["setting"] == setting]
         first = here.iloc[0]
@@ -345,7 +366,7 @@ def our_lines(methods):
 def provenance():
     """With what the committed rows were made, a Markdown table."""
     lines = []
-    for profile in SCALES:
+    for profile in EVERY_SCALE:
         for path in sorted((ROOT / "results" / profile).glob("*.meta.json")):
             about = json.loads(path.read_text(encoding="utf-8"))
             book = about["notebook"]
@@ -362,8 +383,9 @@ def provenance():
 def headline():
     """The questions of the page's head and their answers, a list in Markdown."""
     tables = {notebook: committed("reduced", notebook) for notebook in ("02", "07", "10")}
+    nearer = {profile: committed(profile, "02") for profile in BETWEEN}
     lines = []
-    for asked, said in answers(tables):
+    for asked, said in [*answers(tables), *answers_nearer(nearer)]:
         lines.append(f"* **{asked}**" + (f" {said[0]}" if len(said) == 1 else ""))
         lines += [f"  * {sentence}" for sentence in said if len(said) > 1]
     return "\n".join(lines)
@@ -393,16 +415,16 @@ def shown(question, profile):
 
 def own_ledger():
     """The statements of our own and what became of them, at each scale, a Markdown table; empty without any."""
-    found = {profile: judged(profile) for profile in SCALES}
+    found = {profile: judged(profile) for profile in EVERY_SCALE}
     texts = {line.id: line.text for claims in found.values() for line in claims.itertuples()
              if line.id not in claim_texts().index}
-    lines = [[id, texts[id], *(verdicts_in_words(found[profile], id) for profile in SCALES)] for id in sorted(texts)]
-    return grid_of(["id", "statement", *SCALES], lines) if lines else ""
+    lines = [[id, texts[id], *(verdicts_in_words(found[profile], id) for profile in EVERY_SCALE)] for id in sorted(texts)]
+    return grid_of(["id", "statement", *EVERY_SCALE], lines) if lines else ""
 
 
 INTRO = """# The two papers beside ours
 
-Made by `python -m workflow.publish results` from the committed rows under [results/](results); nothing here is written by hand. **Scale**: `paper` is the paper's own data, net, rounds; `reduced` is real data at a size for CPUs, `quick` is for reading. **Rank correlation** is Spearman's, of the order of methods by average gap with the paper's order. **Stops**: the papers' tables are read at the round with the smallest gap, an oracle; the answers below use equal budgets, differences are paired by seed, with a 95 % interval."""
+Made by `python -m workflow.publish results` from the committed rows under [results/](results); nothing here is written by hand. **Scale**: `paper` is the paper's own data, net, rounds; `long` has its data and net and a tenth of its rounds; `reduced` is real data at a size for CPUs, `quick` is for reading. **Rank correlation** is Spearman's, of the order of methods by average gap with the paper's order. **Stops**: the papers' tables are read at the round with the smallest gap, an oracle; the answers below use equal budgets, differences are paired by seed, with a 95 % interval."""
 
 
 def page():
@@ -411,7 +433,7 @@ def page():
     lines = [[f"[{name}](#{anchor(name)})", *row] for name, row in status.iterrows()]
     tables = [section(e) for e in EXHIBITS.values() if e.is_table]
     figures = [section(e) for e in EXHIBITS.values() if not e.is_table]
-    tested = [text for text in map(counts, SCALES) if text]
+    tested = [text for text in map(counts, EVERY_SCALE) if text]
     parts = [INTRO, "## In a minute", headline(), "## What neither paper asks", unasked(), "## Status", grid_of(["", *status.columns], lines),
              "## Tables", *tables, "## Figures",
              "The papers print no numbers beside their curves: what stands here is what became of the statements that "

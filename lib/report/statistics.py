@@ -172,9 +172,14 @@ def movement(curve):
 def not_converged(df):
     """`not converged: Retrain (80.8 %, moves by 3.1 points)` of a table's settings; empty where all have."""
     found = converged(df)
-    words = [f"{line.run} in {line.setting} ({line.accuracy:.1f} %{moves(line.moved)})"
+    words = [f"{line.run} in {line.setting} ({knows(line.accuracy)} %{moves(line.moved)})"
              for line in found[~found["converged"]].itertuples()]
     return f"Not converged: {', '.join(words)}" if words else ""
+
+
+def knows(accuracy):
+    """`99.4`; `98.99` of what rounds to the limit and is below it."""
+    return f"{accuracy:.2f}" if accuracy <= KNOWN <= round(accuracy, 1) else f"{accuracy:.1f}"
 
 
 def moves(points):

@@ -416,6 +416,20 @@ def judged(name, tables):
     return verdicts.judged(CLAIMS[name], {"df": made({}), **tables})
 
 
+def without_at_end(label, values):
+    """Rows of which one label has none at the last round, only earlier ones."""
+    rest = {name: value for name, value in values.items() if name != label}
+    return {"named": both(named(6, avg_gap=rest), named(4, avg_gap={label: values[label]})), "settings": SETTINGS}
+
+
+@pytest.mark.parametrize("name, label, values", [
+    ("N18", "NoT", cnn()), ("N18", "head", cnn()), ("N21", "FT", cnn()), ("N22", "NoT", vit()), ("N23", "FT", vit()),
+    ("N25", "NoT", cnn() | {"re-initialise": 8}), ("N26", "FT", cnn() | {"re-initialise": 8, "noise 1": 8})])
+def test_who_was_not_looked_at_at_the_end_fails_no_claim(name, label, values):
+    row = judged(name, without_at_end(label, values))
+    assert row["verdict"] == "not testable at this scale" and label in row["value"]
+
+
 # ---------------------------------------------------------------- 12
 
 def audited(over="forget", stop="full", low=49.0, gap=None, **accuracy):

@@ -1,8 +1,12 @@
 """What the committed tables of the reduced profile must be for conclusions to rest on them."""
+import re
+
+import pandas as pd
 import pytest
 
 import lib
 from lib.files import ROOT
+from lib.report.reproduced import committed
 from lib.report.statistics import AGAIN, noise_floor
 from lib.report.summary import by_seed
 
@@ -11,12 +15,14 @@ MAIN = [book for book in ("02", "03", "06", "09") if (REDUCED / f"{book}.curves.
 
 
 # What a table does not reach yet, said here so that it cannot be forgotten: the test fails once it does.
-SHORT_OF_IT = {("03", "label_skew")}       # the original model knows 98.5 % after 112 rounds; nothing is concluded there
+SHORT_OF_IT = {     # nothing is concluded there; what the original model knows of the retained data:
+    ("03", "label_skew"),                   # 98.5 % after 112 rounds
+    ("02", "fashionmnist_small_cnn")}       # 98.985 % after 84 rounds over ten seeds; 99.04 % over notebook 01's five
 
 
 @pytest.fixture(params=MAIN or [pytest.param(None, marks=pytest.mark.skip("no whole curves are committed yet"))])
 def table(request):
-    return lib.load_results("reduced", request.param, where=REDUCED)
+    return committed("reduced", request.param)
 
 
 def test_training_has_converged_in_every_setting_of_the_main_tables(table):
@@ -40,3 +46,9 @@ def test_the_main_tables_have_ten_seeds_and_a_second_retrain(table):
 def test_the_floor_stands_at_the_same_stop(table, stop):
     ours = by_seed(table, "avg_gap", stop)[AGAIN].groupby("setting").mean()
     assert noise_floor(table, stop) == pytest.approx(ours.dropna().to_dict())
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "results").glob("*/claims.csv")), ids=lambda path: path.parent.name)
+def test_no_verdict_rests_on_a_number_that_is_not_there(path):
+    claims = pd.read_csv(path, keep_default_na=False)
+    assert [line.id for line in claims.itertuples() if re.search(r"\bnan\b", line.value)] == []

@@ -9,6 +9,7 @@ import lib
 from lib.errors import Bad
 from lib.files import ROOT
 from lib.report.conclusions import CONCLUSIONS, ENOUGH
+from lib.report.reproduced import committed
 
 VERDICTS = ("better:", "worse:", "not told apart:", "above:", "below:", "Tiers", "within 5 points")
 
@@ -86,7 +87,7 @@ COMMITTED = [path for path in sorted((ROOT / "results").glob("*/??.csv")) if pat
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: f"{path.parent.name} {path.stem}")
 def test_no_verdict_is_given_where_training_has_not_converged(path):
     """Of all committed rows: looked up in the curves, and not by what the sentences themselves say."""
-    df = lib.load_results(path.parent.name, path.stem, where=path.parent)
+    df = committed(path.parent.name, path.stem)
     for setting, said in lib.conclude(df):
         here = df[(df["setting"] == setting) & (df["stop"] == "curve") & (df["metric"] == "retain_acc")]
         ends = here[(here["method"] == "Retrain") & (here["variant"] == "")].groupby("round")["value"].mean()

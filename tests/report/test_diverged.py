@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import lib
-from lib.report import rows, summary, tables
+from lib.report import reproduced, rows, summary, tables
 from lib.report.numbers import over_seeds
 from lib.report.style import note
 from lib.words import GAP
@@ -110,7 +110,7 @@ def test_a_figure_of_a_method_that_diverged_in_every_seed_is_drawn(df):
 
 
 def committed(notebook):
-    return lib.load_results("reduced", notebook, where=ROOT / "results" / "reduced")
+    return reproduced.committed("reduced", notebook).copy()
 
 
 def lose(df, *methods):

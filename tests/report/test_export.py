@@ -11,15 +11,18 @@ import pytest
 import lib
 from lib.files import ROOT, runs_root
 from lib.report.export import tex
+from lib.report.provenance import parts_of
+from lib.report.reproduced import committed
 
 WHERE = ROOT / "results/reduced"
-ABOUT = json.loads((WHERE / "02.meta.json").read_text(encoding="utf-8"))
+SETTING = "cifar10_small_cnn"
+[ABOUT] = [part for part in parts_of(json.loads((WHERE / "02.meta.json").read_text(encoding="utf-8"))) if SETTING in part["settings"]]
 METRICS = ["forget_acc", "avg_gap", "comm_ratio"]
 
 
 @pytest.fixture(scope="module")
 def df():
-    return lib.load_results("reduced", "02", where=WHERE)
+    return committed("reduced", "02").query("setting == @SETTING").copy()
 
 
 @pytest.fixture(autouse=True)

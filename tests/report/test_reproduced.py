@@ -57,7 +57,7 @@ def test_every_number_of_ours_is_a_mean_over_rows():
                 continue
             timing = metric in ("time", "rtr")
             if (profile, notebook, timing) not in means:
-                df = lib.load_results(profile, notebook, timing=timing, where=ROOT / "results" / profile)
+                df = reproduced.committed(profile, notebook, timing)
                 df = df[df["stop"] != "curve"]
                 means[profile, notebook, timing] = df.groupby(["setting", "method", "variant", "metric", "stop"])["value"].mean()
             some = means[profile, notebook, timing].loc[setting, name[1], name[2] or "", metric]
@@ -69,7 +69,7 @@ def test_every_number_of_ours_is_a_mean_over_rows():
 
 def test_every_row_that_belongs_to_a_table_says_so():
     for path in sorted((ROOT / "results" / "reduced").glob("??.csv")):
-        df = lib.load_results("reduced", path.stem, where=path.parent)
+        df = reproduced.committed("reduced", path.stem)
         free = df[df["table"] == ""]
         if path.stem in ("05", "07"):       # there a metric decides: theorems and our own measures have no table
             assert len(free) < len(df)

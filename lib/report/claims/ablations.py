@@ -28,8 +28,9 @@ def with_label(named, settings, label):
 
 
 def at(table, metric, setting, round):
-    """One row a seed, one column a label: a metric of one setting at one round."""
-    return by_seed(table, metric, "curve").xs((setting, round), level=("setting", "round"))
+    """One row a seed, one column a label: a metric of one setting at one round. Who has no row there has no column."""
+    here = table[(table["setting"] == setting) & (table["round"].astype(int) == round)]
+    return by_seed(here, metric, "curve").xs((setting, round), level=("setting", "round"))
 
 
 def end(settings, setting):
