@@ -94,7 +94,15 @@ def profile_line(name):
         took = (spent(name, number) or 0.0) if name == "quick" else sum(seconds_of(name, number, settings))
         seconds += seeds * took
         disk += seeds * sum(disk_gb(s) for s in settings.values())
-    return [f"`{name}`", *PROFILES[name], rounded(seconds / 3600), f"{rounded(disk)} GB"]
+    hours = rounded(seconds / 3600) + (" (GPU)" if devices(name) == {"cuda"} else "")
+    return [f"`{name}`", *PROFILES[name], hours, f"{rounded(disk)} GB"]
+
+
+def devices(profile):
+    """On what the committed rows of a profile were computed."""
+    from lib.report.provenance import parts_of
+    tables = (ROOT / "results" / profile).glob("[0-9][0-9].meta.json")
+    return {part["device"] for path in tables for part in parts_of(json.loads(path.read_text(encoding="utf-8")))}
 
 
 def seconds_of(name, number, settings):

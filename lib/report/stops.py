@@ -78,6 +78,7 @@ def highest_test(points, goal):
 CHOOSE = {**{name: partial(within, share=share) for name, share in SHARES.items()},
           "recovered": recovered, "oracle": smallest_gap, "best_test": highest_test}
 LOOK = ("oracle", "best_test")          # of these the round is chosen by what is reported
+OF_THE_RUN = {"storage_bytes"}         # metrics that no round changes
 STOPS = ("last", "curve", *CHOOSE)
 
 
@@ -149,18 +150,19 @@ def goals_of(last):
 def rows_at(stop, rounds, curves, last):
     """The rows of one stop: those of `last`, with the values of the chosen rounds (a Series over RUN).
 
-    What a curve does not hold, as the bytes stored, stays as it is; what was not measured in that round has no row.
+    What is of the run as a whole, as the bytes stored, stays as it is. What was not measured in that round has no row, and
+    what was measured of the last model alone, as a probe of it, stands at `last` alone.
     """
-    part = last[pd.MultiIndex.from_frame(last[RUN]).isin(rounds.index)]
+    along = {*curves["metric"], *OF_THE_RUN, DIVERGED}
+    part = last[pd.MultiIndex.from_frame(last[RUN]).isin(rounds.index) & last["metric"].isin(along)]
     at = rounds.reindex(pd.MultiIndex.from_frame(part[RUN])).to_numpy()
     part = part.assign(stop=stop, round=at, at_the_end=part["round"].to_numpy() == at)
     key = [*RUN, "round", "metric"]
     values = curves.set_index(key)["value"]
     wanted = pd.MultiIndex.from_frame(part[key])
-    of_curves = part["metric"].isin(set(curves["metric"])) & ~part["at_the_end"]
-    part["value"] = np.where(of_curves, values.reindex(wanted).to_numpy(), part["value"])
-    dropped = of_curves & ~wanted.isin(values.index) | (part["metric"] == DIVERGED) & ~part["at_the_end"]
-    part = part[~dropped].drop(columns="at_the_end")
+    earlier = ~part["at_the_end"] & ~part["metric"].isin(OF_THE_RUN)
+    part["value"] = np.where(earlier, values.reindex(wanted).to_numpy(), part["value"])
+    part = part[~earlier | wanted.isin(values.index)].drop(columns="at_the_end")
     return with_gap_to_its_own_best(part) if stop == "best_test" else part
 
 

@@ -1,4 +1,5 @@
 """Which round of a curve a stop chooses, against choices made by hand."""
+import pandas as pd
 import pytest
 
 import lib
@@ -79,3 +80,15 @@ def test_values_are_those_of_the_chosen_round(stop):
     at = {p["round"]: p for p in curve}[part["round"].iloc[0]]
     assert part.loc["mia", "value"] == at["mia"] and part.loc["comm_bytes", "value"] == at["bytes"]
     assert part.loc["storage_bytes", "value"] == 7 and "seconds" not in part.index
+
+
+@pytest.mark.parametrize("metric, value, there", [("asr_negated", 7.0, False), ("leaver_first", 1.0, False), ("storage_bytes", 64.0, True)])
+def test_what_was_measured_of_the_last_model_alone_stands_at_no_other_stop(metric, value, there):
+    """A probe of the last model says nothing of a model of an earlier round; the bytes stored are the run's."""
+    curve = [point(0, 10), point(5, 60, 59), point(10, 88, 60), point(20, 95, 61)]
+    df = table(run("NoT", curve))
+    df = df[(df["stop"].isin(["last", "curve"])) & (df["metric"] != metric)]
+    one = df[(df["method"] == "NoT") & (df["stop"] == "last")].iloc[[0]].assign(metric=metric, value=value)
+    whole = stops.with_stops(pd.concat([df, one], ignore_index=True))
+    found = set(whole.loc[(whole["method"] == "NoT") & (whole["metric"] == metric), "stop"])
+    assert found == {"last"} if not there else {"last", "quarter", "half", "full", "oracle"} <= found
