@@ -34,6 +34,9 @@ from .jobs import accepts, claim_gpu, fingerprint, parameters
 from .page import page
 
 EVERY = 5           # seconds between two lines of progress
+QUIET = [           # a kernel's own machinery is not heard, as a socket that closes while it ends; what a cell logs is
+    "--IPKernelApp.log_level=50",
+    "--IPKernelApp.exec_lines=__import__('logging').getLogger('tornado').setLevel(50)"]
 
 
 class Failed(RuntimeError):
@@ -139,7 +142,7 @@ def _kernel(nb, cwd, name):
         # sockets of its own in a folder of its own: no port to race for, no warning about an unencrypted connection
         # and no word of its own machinery: what a cell raises comes back as an output
         config = Config({"KernelManager": {"transport": "ipc", "ip": str(folder / "k")},
-                         "NotebookClient": {"extra_arguments": ["--IPKernelApp.log_level=50"]}})
+                         "NotebookClient": {"extra_arguments": QUIET}})
         source, done = folder / "in.ipynb", folder / "out.ipynb"
         nbformat.write(nb, source)
         try:

@@ -105,19 +105,20 @@ def committed(name, number, settings):
     """`{setting: seconds at one seed}` of the committed timings of just these settings: their runs, and a training,
     which takes what Retrain takes."""
     folder = ROOT / "results" / name
-    made_of, seeds, found = meta(folder / f"{number}.meta.json").get("settings"), set(), {}
-    if not made_of:
+    about, seeds, found = meta(folder / f"{number}.meta.json"), {}, {}
+    if not about.get("settings"):
         return {}
-    from lib.report.provenance import settings_hash
+    from lib.report.provenance import parts_of, settings_hash
+    made_of = {setting: made for part in parts_of(about) for setting, made in part["settings"].items()}
     for row in rows(folder / f"{number}.timing.csv"):
         if row["metric"] == "seconds" and row["stop"] == "last":
-            seeds.add(row["seed"])
+            seeds.setdefault(row["setting"], set()).add(row["seed"])
             found.setdefault(row["setting"], []).append((row["method"], float(row["value"])))
     total = {}
     for setting, runs in found.items():
         if setting in settings and made_of.get(setting) == settings_hash(settings[setting]):
             training = [seconds for method, seconds in runs if method == "Retrain"]
-            total[setting] = sum(seconds for _, seconds in runs) / len(seeds) + mean(training or [0])
+            total[setting] = sum(seconds for _, seconds in runs) / len(seeds[setting]) + mean(training or [0])
     return total
 
 

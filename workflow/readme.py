@@ -77,8 +77,8 @@ def profiles_text():
     from lib.report.reproduced import grid_of
 
     from .plan import CORE
-    said = (f"Hours: the committed times; of what has none, its FLOPs at {CORE / GIGA:.0f} GFLOP a second. Disk: stored models "
-            "and updates.")
+    said = (f"Hours: the committed times; of what has none, its FLOPs at {CORE / GIGA:.0f} GFLOP a second. GPU: shared. "
+            "Disk: stored models and updates.")
     return grid_of(["profile", "data", "for", "core-hours", "disk"], [profile_line(name) for name in PROFILES]) + "\n\n" + said
 
 

@@ -102,11 +102,11 @@ def answered(notebook, say, short):
     whole = committed(profile, notebook)
     others = [f"{rest['dataset'].iloc[0]}{doubtful(whole[whole['setting'] == name])}: {short(rest)}"
               for name, rest in settings[1:]]
-    return ". ".join([say(here), *others]) + f" {source(profile, notebook, here)}."
+    return ". ".join([f"{say(here)} {source(profile, notebook, here)}", *others]) + "."
 
 
 def doubtful(here):
-    """` (training not converged)`, where it has not."""
+    """` (not converged)`, where training has not."""
     return " (not converged)" if not_converged(here) else ""
 
 
@@ -175,7 +175,7 @@ def against(method):
 
     def short(df):
         gaps = gaps_of(df)
-        return ", ".join(compared(gaps, "NoT", name, "half")[1] for name in variants_of(df, method)) or NOT_YET
+        return ", ".join(f"{named(name)} {compared(gaps, 'NoT', name, 'half')[1]}" for name in variants_of(df, method)) or NOT_YET
     return say, short
 
 

@@ -78,7 +78,7 @@ def highest_test(points, goal):
 CHOOSE = {**{name: partial(within, share=share) for name, share in SHARES.items()},
           "recovered": recovered, "oracle": smallest_gap, "best_test": highest_test}
 LOOK = ("oracle", "best_test")          # of these the round is chosen by what is reported
-OF_THE_RUN = {"storage_bytes"}         # metrics that no round changes
+OF_THE_RUN = {"storage_bytes"}          # metrics that no round changes
 STOPS = ("last", "curve", *CHOOSE)
 
 

@@ -116,6 +116,18 @@ def test_a_failed_notebook_is_kept_as_failed(tmp_path):
     assert status == 2 and "notebook 01 has failed" in out
 
 
+def test_a_kernel_says_nothing_of_its_own_machinery(tmp_path):
+    """What a socket says that closes as the kernel ends, for one; what a cell logs is heard."""
+    where = toy.clone(tmp_path)
+    show = """import logging
+names = ["tornado.general", "tornado.application", "zmq", "asyncio", "mine"]
+print([name for name in names if logging.getLogger(name).isEnabledFor(logging.ERROR)])"""
+    toy.notebook(where / "notebooks/01_toy.ipynb", "01", show=show)
+    status, out = toy.python(where, "workflow.execute", "notebooks/01_toy.ipynb", "out.ipynb", "--profile", "quick")
+    assert status == 0, out
+    assert "['zmq', 'asyncio', 'mine']" in (where / "out.ipynb").read_text()
+
+
 def test_wrong_parameters_never_reach_a_kernel(tmp_path):
     where = toy.clone(tmp_path)
     status, out = toy.python(where, "workflow.execute", "notebooks/01_toy.ipynb", "out/x.ipynb", "-y", '{"seed": [1]}')

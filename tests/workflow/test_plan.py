@@ -39,6 +39,17 @@ def test_timings_of_other_settings_do_not_count(here):
     assert plan.committed("more", "02", {"a": SETTING}) == {}
 
 
+def test_timings_of_a_part_that_was_published_before_count(here):
+    timings(here, {"a": SETTING, "b": SETTING})
+    path = here / "results/more/02.meta.json"
+    made = json.loads(path.read_text())["settings"]
+    path.write_text(json.dumps({"settings": {"b": made["b"]}, "kept": [{"settings": {"a": made["a"]}}]}))
+    assert plan.committed("more", "02", {"a": SETTING, "b": SETTING}) == {"a": 50, "b": 50}
+    with (here / "results/more/02.timing.csv").open("a") as f:      # a has one seed more than b
+        f.write("a,Retrain,2,last,seconds,10\na,FT,2,last,seconds,30\n")
+    assert plan.committed("more", "02", {"a": SETTING, "b": SETTING}) == {"a": 50, "b": 50}
+
+
 def test_first_steps_stand_in_for_timings(here):
     speeds = {}
     seconds, known = plan.taken(SETTING, None, speeds)
