@@ -23,7 +23,8 @@ from .tables import signed
 from .unasked import QUESTIONS, answered
 
 SCALES = ("paper", "reduced", "quick")          # the first that is committed is shown
-BETWEEN = ("long",)                             # shown below it: the papers' data and nets, fewer rounds, few seeds
+BETWEEN = {                                     # shown below it, few seeds as they are; how each is to be read
+    "long": "the paper's data and net at ten times its rate and a tenth of its rounds, in bfloat16"}
 EVERY_SCALE = ("paper", *BETWEEN, "reduced", "quick")
 OWN_DATA = ("paper", *BETWEEN)
 GAP_OF_MEANS = "avg_gap_of_means"
@@ -264,7 +265,7 @@ def section(exhibit):
 
 def at_scale(exhibit, profile, df):
     """An exhibit at one scale: where its rows come from, its tables, its statements; a list of Markdown."""
-    why = "" if profile == "paper" else f" ({WHY_NOT})" if profile in SCALES else f" ({what_it_is(profile)})"
+    why = "" if profile == "paper" else f" ({BETWEEN.get(profile, WHY_NOT)})"
     about = [f"Scale: **{profile}**{why}", f"n = {seeds_in_words(df)}{REPETITIONS[exhibit.paper]}",
              f"notebook {exhibit.notebook}",
              picture(exhibit, profile), f"`{COMMAND.format(profile, exhibit.notebook)}`"]
@@ -280,11 +281,6 @@ def at_scale(exhibit, profile, df):
 def seeds_in_words(df):
     n = df["seed"].nunique()
     return "1 seed, which says nothing of a spread" if n == 1 else f"{n} seeds"
-
-
-def what_it_is(profile):
-    """How a scale between ours and the papers' is to be read."""
-    return {"long": "the paper's data and net at ten times its rate and a tenth of its rounds, in bfloat16"}[profile]
 
 
 def picture(exhibit, profile):

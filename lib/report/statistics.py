@@ -179,7 +179,7 @@ def not_converged(df):
 
 def knows(accuracy):
     """`99.4`; of what is below the limit and would round to it two digits, at most `98.99`."""
-    return f"{min(accuracy, KNOWN - 0.01):.2f}" if accuracy <= KNOWN <= round(accuracy, 1) else f"{accuracy:.1f}"
+    return f"{min(accuracy, KNOWN - 0.01):.2f}" if accuracy < KNOWN <= round(accuracy, 1) else f"{accuracy:.1f}"
 
 
 def moves(points):

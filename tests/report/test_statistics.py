@@ -105,6 +105,11 @@ def test_convergence_by_the_rule(values, wanted):
     assert ("Not converged" in st.not_converged(df)) != wanted
 
 
+@pytest.mark.parametrize("accuracy, words", [(99.44, "99.4"), (99.0, "99.0"), (98.985, "98.98"), (98.996, "98.99"), (98.94, "98.9"), (80.84, "80.8")])
+def test_what_is_short_of_the_limit_is_not_rounded_to_it(accuracy, words):
+    assert st.knows(accuracy) == words
+
+
 def test_the_original_has_converged_above_99_percent_or_by_its_training():
     runs = [curve_of("Original", 98.0), curve_of("Retrain", 10, 99.9)]
     found = lib.converged(lib.rows(runs, profile="quick", notebook="02")).set_index("run")
