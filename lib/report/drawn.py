@@ -26,28 +26,40 @@ def save_figure(fig, profile, name, where=None, rows=()):
     if fig is None:
         return
     where = where or folder(profile, "figures")
-    kept = {"png": as_png(fig), "pdf": as_pdf(fig)}
+    box = laid_out(fig)
+    kept = {"png": as_png(fig, box), "pdf": as_pdf(fig, box)}
     for kind, data in kept.items():
         write(where / f"{name}.{kind}", data)
     enter(where, name, rows)
 
 
-def as_png(fig):
+def laid_out(fig):
+    """Lay a figure out, which takes as long as to draw it and is done once for both files; what is drawn of it, in
+    inches."""
+    dpi = fig.dpi
+    fig.set_dpi(plt.rcParams["savefig.dpi"])        # letters are as wide as whole pixels allow
+    fig.draw_without_rendering()
+    fig.set_layout_engine("none")
+    box = fig.get_tightbbox()
+    fig.set_dpi(dpi)
+    return box.padded(plt.rcParams["savefig.pad_inches"])
+
+
+def as_png(fig, box):
     """A figure as the bytes of a PNG; 256 colours are plenty for lines and letters, and a third of the size."""
     from PIL import Image
     raw, small = io.BytesIO(), io.BytesIO()
-    fig.savefig(raw, format="png", bbox_inches="tight", metadata={"Software": None})
+    fig.savefig(raw, format="png", bbox_inches=box, metadata={"Software": None})
     Image.open(raw).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "png", optimize=True)
     return min(raw.getvalue(), small.getvalue(), key=len)
 
 
-def as_pdf(fig):
+def as_pdf(fig, box):
     """A figure as the bytes of a PDF, its letters as letters, without a date."""
     raw = io.BytesIO()
-    fig.set_layout_engine("none")       # the PNG has laid it out, which takes longer than to draw it
     with plt.rc_context({"pdf.fonttype": 42}):
-        fig.savefig(raw, format="pdf", bbox_inches="tight", metadata={"CreationDate": None, "Creator": None,
-                                                                     "Producer": None})
+        fig.savefig(raw, format="pdf", bbox_inches=box, metadata={"CreationDate": None, "Creator": None,
+                                                                  "Producer": None})
     return raw.getvalue()
 
 

@@ -22,7 +22,7 @@ import torch
 
 from ..registry import Registry
 from ..sources import texts
-from .syntax import Unhashable, chains_of, dump, global_names, imports, trees
+from .syntax import Unhashable, chains_of, global_names, imports, text_of, trees
 
 WORDS = {f"lib.{name}" for name in (
     "settings", "words", "files", "errors", "profiles", "values", "registry", "signatures", "extensions", "sources",
@@ -168,7 +168,7 @@ class _Reach:
         self.visit((f.__defaults__, f.__kwdefaults__))
         closure = dict(zip(f.__code__.co_freevars, f.__closure__ or ()))
         for tree in trees(f.__code__):
-            self.write("function", dump(tree))
+            self.write("function", text_of(tree))
             local, chains = imports(tree, f.__globals__.get("__package__"), _ours), chains_of(tree)
             decorators = [name for d in getattr(tree, "decorator_list", ()) for name in chains_of(d)]
             reached = {*global_names(f.__code__), *closure, *local, *decorators}

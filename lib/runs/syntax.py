@@ -17,6 +17,12 @@ class Unhashable(Exception):
     """Something that code reaches has no value that a key could hold."""
 
 
+@functools.cache
+def text_of(tree):
+    """`dump(tree)`, once a tree: they are never changed, and every key of every run asks for hundreds of them."""
+    return dump(tree)
+
+
 def dump(node):
     """A syntax tree as text, the same in every version of Python: fields that are empty are left out."""
     if isinstance(node, list):
@@ -120,8 +126,8 @@ def imports(tree, package, ours):
     The others stand in the tree by their names, whether they are installed or not.
     """
     found = {}
-    for node in ast.walk(tree):
-        for alias in node.names if isinstance(node, (ast.Import, ast.ImportFrom)) else ():
+    for node in _imports_in(tree):
+        for alias in node.names:
             try:
                 source, value = _import(node, alias, package)
             except ImportError:
@@ -129,6 +135,12 @@ def imports(tree, package, ours):
             if ours(source):
                 found[alias.asname or alias.name.split(".")[0]] = value
     return found
+
+
+@functools.cache
+def _imports_in(tree):
+    """The import statements in a syntax tree."""
+    return [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
 
 
 def _import(node, alias, package):
