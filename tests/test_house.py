@@ -95,3 +95,10 @@ def test_the_picture_of_the_house_is_the_house(page):
     for folder, names in picture.items():
         if names:
             assert set(names) == contents(ROOT / folder), f"{page}: the contents of {folder}"
+
+
+@pytest.mark.parametrize("room", ["docs", "examples", "figures", "notebooks", "paper", "params", "results", "tests"])
+def test_no_file_is_over_a_megabyte(room):
+    large = {str(path.relative_to(ROOT)): path.stat().st_size for path in (ROOT / room).rglob("*")
+             if path.is_file() and path.stat().st_size > 10**6 and "__pycache__" not in path.parts}
+    assert not large

@@ -11,9 +11,11 @@ from . import figures
 
 
 class Part(NamedTuple):
-    """What is kept of a committed table: rows and seconds of some settings, and what its meta.json says of them."""
+    """What is kept of a committed table: rows and seconds of some settings, what its meta.json says of them, and the
+    claims as they were judged with them."""
     table: Any      # pandas is not imported where nothing is kept
     about: list
+    claims: Any
 
 
 def kept(name, number, settings):
@@ -25,6 +27,7 @@ def kept(name, number, settings):
         return None
     import pandas as pd
 
+    from lib.report.claims.verdicts import read_claims
     from lib.report.provenance import narrowed, parts_of
     from lib.report.rows import as_written
     where = ROOT / "results" / name
@@ -35,34 +38,45 @@ def kept(name, number, settings):
                   f"whole curves; run it again as well: ./run_all.sh --profile {name} --only {again}")
     about = json.loads((where / f"{number}.meta.json").read_text(encoding="utf-8"))
     found = [narrowed(part, settings) for part in parts_of(about, sorted(set(table["setting"])))]
-    return Part(table[table["setting"].isin(settings)], [part for part in found if part["settings"]])
+    judged = where / f"{number}.claims.csv"
+    return Part(table[table["setting"].isin(settings)], [part for part in found if part["settings"]],
+                read_claims(judged) if judged.exists() else None)
 
 
-def join(name, number, part):
-    """Put a `Part` beside the rows of a notebook that were just copied into results/<profile>."""
+def join(name, number, part, has_first):
+    """Put a `Part` beside the rows of a notebook that were just copied into results/<profile>. has_first: whether it
+    holds the notebook's first setting."""
     import pandas as pd
 
     from lib.report.claims import save_claims
+    from lib.report.claims.verdicts import read_claims
     from lib.report.rows import as_written, write_results
     where = ROOT / "results" / name
     fresh = [as_written(name, number, timing, where) for timing in (False, True)]
     about = json.loads((where / f"{number}.meta.json").read_text(encoding="utf-8"))
     write_results(where, number, pd.concat([*fresh, part.table]), {**about, "kept": part.about})
-    if (where / f"{number}.claims.csv").exists():
-        save_claims(name, number, judged_anew(name, number, where), where)
+    path = where / f"{number}.claims.csv"
+    if path.exists():
+        judged = [claims for claims in (read_claims(path), part.claims) if claims is not None]
+        save_claims(name, number, judged_anew(name, number, where, judged[::-1] if has_first else judged), where)
 
 
-def judged_anew(name, number, where):
-    """The claims of a notebook on all rows of its table. Those that ask for more than rows stay as they were judged."""
+def judged_anew(name, number, where, before):
+    """The claims of a notebook on all rows of its table. Those that ask for more than rows, as the tables of a study of
+    the first setting, are as the first of `before` has them that could test them."""
     from lib.report.claims import judge
-    from lib.report.claims.verdicts import NOT_TESTABLE, read_claims
+    from lib.report.claims.verdicts import NOT_TESTABLE
     from lib.report.rows import load_results
-    before = read_claims(where / f"{number}.claims.csv").set_index(["id", "place"], drop=False)
+    before = [claims.set_index(["id", "place"], drop=False) for claims in before]
     claims = judge(load_results(name, number, where=where), number)
     for i, claim in claims.iterrows():
+        if claim["verdict"] != NOT_TESTABLE:
+            continue
         place = claim["id"], claim["place"]
-        if claim["verdict"] == NOT_TESTABLE and place in before.index:
-            claims.loc[i] = before.loc[[place]].iloc[0][claims.columns]
+        found = [older.loc[place] for older in before if place in older.index]
+        tested = [older for older in found if older["verdict"] != NOT_TESTABLE]
+        for older in (tested or found)[:1]:
+            claims.loc[i] = older[claims.columns]
     return claims
 
 

@@ -16,6 +16,7 @@ PANELS = ((AVG_GAP, "comm_bytes"), (AVG_GAP, "comp_flops"), ("forget_acc", "comm
 EARLY = {"color": "#111111", "lw": 2.4, "dashes": (None, None), "zorder": 6}
 KEY = ["setting", "method", "variant", "seed", "round"]
 FRACTIONS = (0.5, 0.75)
+WHOLE = 110         # percent of Retrain's cost at which a panel ends at the latest
 
 
 # ---------------------------------------------------------------- the curve
@@ -33,17 +34,17 @@ def budget_curves(df, methods=None, panels=None):
     fig, axes = grid(len(settings), len(panels), width=3.2, height=2.8 if len(settings) < 4 else 2.1)
     printed = set()
     for row, (setting, title) in zip(axes, settings):
-        paper, block = papers_values(df[df["setting"] == setting])
+        paper, block = papers_values(df, setting)
         for ax, (metric, cost) in zip(row, panels):
             here = one(table, setting, metric)
             for name, look in drawn.items():
                 draw_along(ax, here[here["name"] == name], cost, look)
             if known(metric).kind == "gap" and (here["value"] > 0).any():
                 logarithmic(ax.yaxis)
-            ax.set_xlim(0, 100)
+            means = here.groupby(["name", "round"])[[cost, "value"]].mean()
+            ax.set_xlim(0, end_of_budget(means[cost]))
             if metric == AVG_GAP and draw_printed(ax, paper, RATIOS[cost], drawn):
                 printed.add(block)
-            means = here.groupby(["name", "round"])[[cost, "value"]].mean()
             beyond(ax, means[cost], means["value"])
         row[0].set_ylabel(title.replace(", ", "\n").replace(": ", "\n"), fontweight="bold")
     for top, bottom, (metric, cost) in zip(axes[0], axes[-1], panels):
@@ -56,6 +57,11 @@ def budget_curves(df, methods=None, panels=None):
         keys.append(proxy(f"paper, in the method's colour: {' and '.join(sorted(printed))}", **PAPER))
     legend(fig, keys)
     return fig
+
+
+def end_of_budget(costs):
+    """Where a panel ends: at the whole budget, or a little later where what is drawn ends there."""
+    return max([100, *costs[costs <= WHOLE]])
 
 
 def logarithmic(axis):

@@ -22,7 +22,7 @@ KINDS = ("png", "pdf")
 def save_figure(fig, profile, name, where=None, rows=()):
     """Write <name>.png and <name>.pdf among the profile's figures, or into the folder `where`, and enter both in the
     record; the same figure gives the same bytes. rows: the files of the table that it was drawn of. None, where there
-    is nothing to draw, writes nothing."""
+    is nothing to draw, writes nothing. A notebook shows the PNG, so that it is not drawn once more."""
     if fig is None:
         return
     where = where or folder(profile, "figures")
@@ -31,6 +31,15 @@ def save_figure(fig, profile, name, where=None, rows=()):
     for kind, data in kept.items():
         write(where / f"{name}.{kind}", data)
     enter(where, name, rows)
+    if "inline" in plt.get_backend():
+        show(fig, kept["png"])
+
+
+def show(fig, png):
+    """Show the picture of a figure in a notebook, in place of the figure."""
+    from IPython.display import Image, display
+    plt.close(fig)
+    display(Image(png))
 
 
 def laid_out(fig):

@@ -144,8 +144,9 @@ def prefixed_axis(axis, unit):
 
 def curves(df, metrics=GAP, methods=None, zoom=None, x="round", unit="round"):
     """Metrics over the rounds of unlearning, a row of panels a setting: thick = mean, dashed = where Retrain ends. Each
-    seed is thin where there are few lines, else a band of one sd is around NoT's and Retrain's. zoom: so many points
-    around that end; x: `comm_bytes` or `comp_flops` for the cost in place of rounds; unit: what a round is called."""
+    seed is thin where there are few lines, else NoT and Retrain have a band from the smallest to the largest. zoom: so
+    many points around that end; x: `comm_bytes` or `comp_flops` for the cost in place of rounds; unit: what a round is
+    called."""
     metrics = [metrics] if isinstance(metrics, str) else list(metrics)
     part = without_diverged(named(need(df, "curve", metrics, "curves")), df)
     part = part[part["method"].isin(methods_of(part, methods))]
@@ -309,7 +310,7 @@ def versus_retrain(df, stop="oracle", methods=None):
     for row, (setting, title) in zip(axes, settings):
         here = table[table["setting"] == setting]
         names = here[here["metric"] == AVG_GAP].groupby("name")["value"].mean().sort_values().index
-        paper, block = papers_values(df[df["setting"] == setting])
+        paper, block = papers_values(df, setting)
         printed.add(block)
         for ax, metric in zip(row, panels):
             if metric in GAP:
@@ -346,14 +347,18 @@ def keys_of_bars(ratios, floor, printed):
     return keys
 
 
-def papers_values(df):
-    """`({(method, metric): value}, data set and net)` of the paper's table that one setting stands for; empty where it
-    stands for none."""
-    tables = [name for name in dict.fromkeys(df["table"]) if name.startswith("not_table")]
+def papers_values(df, setting):
+    """`({(method, metric): value}, data set and net)` of the paper's table that a setting stands for; empty where it
+    stands for none, or where another setting has the paper's data and this one has not."""
+    here = df[df["setting"] == setting]
+    tables = [name for name in dict.fromkeys(here["table"]) if name.startswith("not_table")]
     printed = [name for name in tables if {AVG_GAP} <= set(paper_table(name)["metric"])]
     if not printed:
         return {}, ""
-    block = block_of(printed[0], df.iloc[0], dict.fromkeys(("dataset", "model", "distribution")))
+    datasets = set(paper_table(printed[0])["dataset"])
+    if here["dataset"].iloc[0] not in datasets and datasets & set(df["dataset"]):
+        return {}, ""
+    block = block_of(printed[0], here.iloc[0], dict.fromkeys(("dataset", "model", "distribution")))
     there = with_ratios(block).dropna(subset="mean")
     values = {(line.method, line.metric): line.mean for line in there.itertuples()}
     return values, f"{block['dataset'].iloc[0]}, {block['model'].iloc[0]}"
@@ -664,9 +669,9 @@ def add_to_legend(fig, keys):
 
 
 def lines(df, x, y, stop="oracle", hue="method", col="setting", ylabel=None, xlabel=None, reference=None, log=False):
-    """`y` (one metric or several: a panel each) over `x`, a column or a hyper-parameter in `variant`. Thick =
-    mean; thin = each seed, or band = sd where seeds are many. `hue` may be `name`: method and variant. `reference`: a
-    dashed line at that value; `log`: the x axis."""
+    """`y` (one metric or several: a panel each) over `x`, a column or a hyper-parameter in `variant`. Thick = mean;
+    thin = each seed, or band = their middle half where they are many. `hue` may be `name`: method and variant.
+    `reference`: a dashed line at that value; `log`: the x axis."""
     metrics = [y] if isinstance(y, str) else list(y)
     part = with_x_and_hue(named(need(df, stop, metrics, "lines")), x, hue)
     panels = settings_of(part) if col == "setting" else values_of(part, col)
@@ -682,7 +687,7 @@ def lines(df, x, y, stop="oracle", hue="method", col="setting", ylabel=None, xla
             frame_of_lines(ax, reference, log)
     common = name_panels(axes, panels, xlabel or known(x).words)
 
-    spread = "thin: each seed" if few else "band: sd"
+    spread = "thin: each seed" if few else "band: the middle half of the seeds"
     note(fig, part, common, f"thick: mean, {spread}", of=df)
     title = None if hue in ("method", "name") else hue
     legend(fig, [proxy(name, **look) for name, look in drawn.items()], title=title, title_fontsize=10)
@@ -747,12 +752,12 @@ def looks_of_hue(part, hue):
 
 
 def draw_hues(ax, here, drawn, few):
-    """One panel of `lines`: the mean over seeds of each hue, and each seed, or a band of one sd."""
+    """One panel of `lines`: the mean over seeds of each hue, and each seed, or the middle half of them."""
     for name, look in drawn.items():
         wide = here[here["hue"] == name].pivot_table(index="x", columns="seed", values="value")
-        mean, sd = wide.mean(axis=1), wide.std(axis=1)
-        ax.plot(mean.index, mean, **look)
+        ax.plot(wide.index, wide.mean(axis=1), **look)
         if few:
             ax.plot(wide.index, wide, lw=0.7, alpha=0.45, color=look["color"])
         else:
-            ax.fill_between(wide.index, mean - sd, mean + sd, color=look["color"], alpha=0.15, lw=0)
+            low, high = wide.quantile(0.25, axis=1), wide.quantile(0.75, axis=1)
+            ax.fill_between(wide.index, low, high, color=look["color"], alpha=0.15, lw=0)

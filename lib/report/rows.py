@@ -10,7 +10,7 @@ from pandas.api.types import infer_dtype
 from ..checksums import seal, verify
 from ..errors import Bad, nearest
 from ..files import folder, write
-from ..words import AVG_GAP, DIVERGED, GAP, REFERENCE, metric
+from ..words import AVG_GAP, DIVERGED, GAP, RATIOS, REFERENCE, metric
 from .exhibits import tagged
 from .provenance import provenance
 from .stops import RUN, STOPS, derived, is_time, with_stops
@@ -303,12 +303,14 @@ def following(df):
 
 
 def curves_to_csv(curves):
-    """Curves as text: a row an evaluated round, a column a metric with its unit in brackets; empty: not measured."""
+    """Curves as text: a row an evaluated round, a column a metric with its unit in brackets; empty: not measured. What
+    was measured has seven digits, as many as float32; what was counted, the costs, has eight."""
     place = [*OF_CURVE, "round"]
     if curves.empty:
         return ",".join(place) + "\n"
     named = curves.assign(metric=curves["metric"] + " [" + curves["unit"] + "]",
-                          value=[f"{value:.8g}" for value in curves["value"]])
+                          value=[f"{value:.{8 if name in RATIOS else 7}g}"
+                                 for name, value in zip(curves["metric"], curves["value"])])
     order = sorted(set(named["metric"]))
     wide = named.pivot(index=place, columns="metric", values="value")[order].fillna("")
     return wide.sort_index().reset_index().to_csv(index=False, lineterminator="\n")

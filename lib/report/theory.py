@@ -20,19 +20,21 @@ def bound_table(table):
     """Table 3: least time, steps, the time used and the neglected noise, FT and NoT beside each other, mean of seeds."""
     part = table[table["metric"].isin(BOUND)]
     wide = part.pivot_table(index=["setting", "method"], columns="metric", values="value")
-    return wide[list(BOUND)].rename(columns=BOUND)
+    return wide.reindex(columns=list(BOUND)).rename(columns=BOUND)
 
 
 def alikeness(study):
     """Mean CKA over layers: recovered models to Retrain, and the same fresh layers on the trained first layer against
-    its negative and against a fresh one; one row a setting, mean of seeds."""
+    its negative and against a fresh one; one row a setting, mean of seeds. Empty where neither was studied."""
+    if "cka" not in set(study["metric"]):
+        return pd.DataFrame()
     pairs = pick(study, "cka", to="Retrain").groupby(["setting", "method"]).mean().unstack()
     signs = pick(study, "cka", method="NR").groupby(["setting", "to"]).mean().unstack()
     return pairs.rename(columns="{} to Retrain".format).assign(**{
         "negated below fresh layers, to not negated": signs["NR"], "fresh first layer, to trained": signs["fresh"]})
 
 
-# ---------------------------------------------------------------- figures
+# ---------------------------------------------------------------- figures: None where nothing of theirs was studied
 
 def to_original(df):
     """The rows of CKA to the original model, with where and when as columns."""
@@ -52,6 +54,8 @@ def normalised(df):
 def profiles(df):
     """CKA to the original model over the layers, before and after recovery, plain and normalised; a row a setting."""
     part, scaled = to_original(df), normalised(df)
+    if part.empty:
+        return None
     panels = [("CKA, before recovery", part, "before"), ("CKA, after recovery", part, "after"),
               ("normalised, before", scaled, "before"), ("normalised, after", scaled, "after")]
     settings, drawn = settings_of(part), looks(("Retrain", "FT", "NoT"))
@@ -134,6 +138,8 @@ def contents(df):
     part = with_options(df[df["metric"] == "psi"], "at", "spectrum", "init")
     fresh = part["init"].map(lambda init: isinstance(init, str))        # Retrain from another initial model
     part = part.assign(fresh=fresh)
+    if part.empty:
+        return None
     settings = settings_of(part)
     fig, axes = grid(len(settings), 2, width=4.2, height=2.9)
     for row, (setting, words) in zip(axes, settings):
@@ -189,6 +195,8 @@ CHANGES = {"negate": "negated (NoT)", "fresh": "fresh weights", "orthogonal": "t
 def activations_moved(df):
     """Theorem 2 on the trained layer: squared distance of the activations over its largest value, one bar a change."""
     part = with_options(df[df["metric"] == "distance_ratio"], "change")
+    if part.empty:
+        return None
     fresh = {"color": "#666666", "ls": ":"}
     settings = settings_of(part)
     fig, axes = grid(1, len(settings), width=5.6, height=2.7)
@@ -216,6 +224,8 @@ def variations(df, words=None):
     {setting: {tensor: its layer in words}}."""
     tv = with_options(df[df["metric"] == "tv"], "layer", "width", "kind")
     jacobians = with_options(df[df["metric"] == "jacobian_ratio"], "tensor", "place", "quantile")
+    if tv.empty:
+        return None
     settings = settings_of(tv)
     fig, axes = grid(len(settings), 2, width=4.8, height=3.0)
     for (left, right), (setting, title) in zip(axes, settings):

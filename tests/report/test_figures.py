@@ -11,7 +11,7 @@ import pytest
 
 from lib import files, words
 from lib.errors import Bad
-from lib.report import drawn, figures, papers, pictures, rows, style, tables
+from lib.report import budgets, drawn, figures, papers, pictures, rows, style, tables
 
 METHODS = ("Retrain", "FT", "NoT")
 COLORS = {name: row.color for name, row in words.METHODS.items()}
@@ -153,6 +153,21 @@ def test_the_papers_values_are_marked_and_far_ones_stand_at_the_edge():
     assert not [x for x in none.lines if x.get_marker() == "D"]
 
 
+@pytest.mark.parametrize("draw", [figures.versus_retrain, budgets.budget_curves])
+@pytest.mark.parametrize("settings, with_diamonds", [("a", "a"), ("ab", "a"), ("abc", "a"), ("b", "b"), ("bc", "bc")])
+def test_the_papers_values_stand_beside_the_papers_data(draw, settings, with_diamonds):
+    """`a` is of CIFAR-10, which Table 1 has, the others of digits; where no setting has the paper's data, the legend
+    says whose values they are."""
+    df = frame(settings=tuple(settings))
+    df = pd.concat([df, df[df["method"] == "Retrain"].assign(variant="name=again")])     # budget curves are drawn to it
+    fig = draw(df)
+    rows_of_panels = np.reshape(fig.axes, (len(settings), -1))
+    marked = {setting for setting, row in zip(settings, rows_of_panels)
+              if any(line.get_marker() == "D" for ax in row for line in ax.lines)}
+    assert marked == set(with_diamonds)
+    assert "paper" in " ".join(t.get_text() for t in fig.legends[0].get_texts())
+
+
 def test_what_lies_beyond_a_window_is_counted():
     df = sweep()
     far = (df["metric"] == "nfs_target") & df["variant"].eq("gamma=50") & (df["method"] == "TIS-Reset")
@@ -264,6 +279,21 @@ def test_saved_figures_are_small_and_the_same_bytes(tmp_path, monkeypatch):
     assert sorted(p.name for p in path.parent.iterdir()) == ["02.json", "02_curves.pdf", "02_curves.png"]
     pdf = path.with_suffix(".pdf").read_bytes()
     assert pdf[:4] == b"%PDF" and b"CreationDate" not in pdf
+
+
+@pytest.mark.parametrize("backend, shows", [("module://matplotlib_inline.backend_inline", True), ("inline", True),
+                                            ("agg", False), ("widget", False)])
+def test_a_notebook_shows_the_file_and_draws_no_figure_twice(tmp_path, monkeypatch, backend, shows):
+    said = []
+    monkeypatch.setenv("FU_RUNS", str(tmp_path))
+    monkeypatch.setattr("IPython.display.display", said.append)
+    monkeypatch.setattr(plt, "get_backend", lambda: backend)
+    fig = figures.curves(frame())
+    drawn.save_figure(fig, "quick", "02_curves")
+    assert [picture.data for picture in said] == [(tmp_path / "quick/figures/02_curves.png").read_bytes()] * shows
+    assert (fig.number in plt.get_fignums()) is not shows       # what is open is shown when its cell ends
+    drawn.save_figure(None, "quick", "02_curves")               # there was nothing to draw
+    assert len(said) == shows
 
 
 @pytest.mark.parametrize("methods", [("Retrain", "NoT"), ("Retrain", "Mine"), ("Retrain", "Original", "FT")])

@@ -32,15 +32,15 @@ def of(setting, seeds=2):
     return pd.concat([df, df[df["stop"] == "last"].head(1).assign(metric="rtr", unit="ratio")])
 
 
-def ran(monkeypatch, *settings, seeds=2, commit="new", judged=False):
-    """What a run of these settings leaves among the runs."""
+def ran(monkeypatch, *settings, seeds=2, commit="new", judged=None):
+    """What a run of these settings leaves among the runs. judged: the tables, beside rows, that claims are judged on."""
     monkeypatch.setattr(rows, "provenance", lambda *_: {
         "profile": "reduced", "notebook": "02", "device": "cpu", "dtype": ["float32"], "commit": commit,
         "settings": {name: f"hash of {name}" for name in settings}})
     df = pd.concat([of(name, seeds) for name in settings])
     lib.save_results("reduced", "02", df)
-    if judged:
-        lib.save_claims("reduced", "02", lib.judge(rows.load_results("reduced", "02"), "02"))
+    if judged is not None:
+        lib.save_claims("reduced", "02", lib.judge(rows.load_results("reduced", "02"), "02", **judged))
     figure = folder("reduced", "figures") / f"02_{settings[0]}.png"
     write(figure, settings[0])
     write(figure.with_name("02.json"), json.dumps({figure.stem: {"png": settings[0]}}))
@@ -91,13 +91,47 @@ def test_each_part_says_where_it_comes_from(home, monkeypatch):
 
 
 def test_claims_are_judged_on_all_rows(home, monkeypatch):
-    ran(monkeypatch, "a", judged=True)
+    ran(monkeypatch, "a", judged={})
     published("a")
-    ran(monkeypatch, "b", seeds=3, judged=True)
+    ran(monkeypatch, "b", seeds=3, judged={})
     published("b")
     found = claims.verdicts.read_claims(home / "results/reduced/02.claims.csv")
     wanted = lib.judge(rows.load_results("reduced", "02", where=home / "results/reduced"), "02")
     assert found["value"].tolist() == wanted.sort_values(["id", "place"])["value"].tolist()
+
+
+STUDIED = [     # what ran, one part after the other, each with or without the table of a study; what stands in the end
+    ([("a", 5), ("b", None)], 5),                   # the run of today cannot test it: it stays as it was judged
+    ([("a", 5), ("b", 7)], 5),                      # both could: it is about the first setting
+    ([("b", 7), ("a", 5)], 5),
+    ([("b", 7), ("a", None)], 7),
+    ([("a", 5), ("b", None), ("c", None)], 5),
+    ([("a", 5), ("a", 6)], 6),
+    ([("b", None), ("c", 7)], 7),
+    ([("b", None), ("c", None)], None)]
+
+
+@pytest.fixture
+def of_a_study():
+    """A claim that asks for more than rows."""
+    before = dict(claims.verdicts.CLAIMS)
+
+    @lib.claim("Z1", notebook="02", text="The study has found something.")
+    def found(df, study):
+        return f"found {study}", [study > 0]
+    yield
+    claims.verdicts.CLAIMS.clear()
+    claims.verdicts.CLAIMS.update(before)
+
+
+@pytest.mark.parametrize("runs, stands", STUDIED)
+def test_a_claim_that_asks_for_more_than_rows_stays_as_it_was_judged(home, monkeypatch, of_a_study, runs, stands):
+    for setting, study in runs:
+        ran(monkeypatch, setting, judged={} if study is None else {"study": study})
+        published(setting)
+    found = claims.verdicts.read_claims(home / "results/reduced/02.claims.csv").set_index("id").loc["Z1"]
+    assert found["value"] == ("needs the table study" if stands is None else f"found {stands}")
+    assert found["verdict"] == ("not testable at this scale" if stands is None else "holds in every seed")
 
 
 def test_figures_of_other_parts_stay(home, monkeypatch):
