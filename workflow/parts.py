@@ -65,12 +65,12 @@ def judged_anew(name, number, where, before):
     """The claims of a notebook on all rows of its table. Those that ask for more than rows, as the tables of a study of
     the first setting, are as the first of `before` has them that could test them."""
     from lib.report.claims import judge
-    from lib.report.claims.verdicts import NOT_TESTABLE
+    from lib.report.claims.verdicts import LACKS, NOT_TESTABLE
     from lib.report.rows import load_results
     before = [claims.set_index(["id", "place"], drop=False) for claims in before]
     claims = judge(load_results(name, number, where=where), number)
     for i, claim in claims.iterrows():
-        if claim["verdict"] != NOT_TESTABLE:
+        if not claim["value"].startswith(LACKS):
             continue
         place = claim["id"], claim["place"]
         found = [older.loc[place] for older in before if place in older.index]

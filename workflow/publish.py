@@ -123,7 +123,7 @@ def copy(profile, only=None):
         written += _replace(ROOT / "results" / name, f"{number}.*", runs_root() / name / "results")
         if kept[number]:
             first = next(iter(profile["notebooks"][number]))
-            parts.join(name, number, kept[number], has_first=first not in chosen[number])
+            parts.join(name, number, kept[number], has_first=first in set(kept[number].table["setting"]))
             written += parts.join_figures(name, number, runs_root() / name / "figures")
             continue
         for pattern in (f"{number}_*.png", f"{number}_*.pdf", f"{number}.json"):

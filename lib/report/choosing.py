@@ -3,6 +3,7 @@ from ..methods import needs
 from ..words import REFERENCE
 from .by_example import audited
 from .claims import NOT_YET
+from .conclusions import OVER_EARLY, over_early
 from .front import SAID, compared, gaps_of, in_order, with_budgets
 from .numbers import number
 from .reproduced import SCALES, committed, grid_of
@@ -107,6 +108,8 @@ def page():
         first = df.iloc[0]
         parts += [f"`{first['setting']}`: {first['dataset']}, {first['model']}, {profile}, n = {df['seed'].nunique()} "
                   f"(notebook {first['notebook']}).", table(df, told=request == "a client")]
+        if over := over_early(df):
+            parts.append(f"{OVER_EARLY}: {', '.join(over)}.")
     return "\n\n".join(parts) + "\n"
 
 

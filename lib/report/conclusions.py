@@ -17,6 +17,7 @@ from .summary import after, by_seed, diverged_runs, each_run
 
 ENOUGH = 3      # seeds; with fewer no spread is claimed and no method is called better
 RIGHT = 5.0     # points: within them of Retrain's end a backdoor counts as taken out
+OVER_EARLY = "Over before all of Retrain's budget was spent, so that at the later budgets their last round stands"
 NEARLY_ALL = 0.9        # of Retrain's bytes and FLOPs: a run that has spent less was over before
 PLANTED = 90.0  # percent: below it there is no backdoor whose removal could be judged
 BUDGETS = {"quarter": "a quarter of", "half": "half of", "full": "all of"}
@@ -158,17 +159,19 @@ def about_budgets(here):
 
 def about_ends(here):
     """Whose runs were over before Retrain's budget was spent: at the later budgets their last round stands."""
-    if not comparable(here):
-        return
+    over = over_early(here) if comparable(here) else []
+    if over:
+        yield f"{OVER_EARLY}: {', '.join(over)}."
+
+
+def over_early(here):
+    """The names of runs that ended with less than nearly all of Retrain's budget."""
     ended = here[here["stop"] == "last"]
     costs = [cost for cost in ("comm_bytes", "comp_flops") if cost in set(ended["metric"])]      # one owner sends nothing
     spent = [by_seed(here, cost, "last").mean() for cost in costs]
     short = short_names(here)
     rivals = [name for name in in_order(by_seed(here, AVG_GAP, "last")) if name not in (AGAIN, "Original")]
-    over = [short[name] for name in rivals if max(cost[name] / cost[REFERENCE] for cost in spent) < NEARLY_ALL]
-    if over:
-        yield ("Over before all of Retrain's budget was spent, so that at the later budgets their last round stands: "
-               f"{', '.join(over)}.")
+    return [short[name] for name in rivals if max(cost[name] / cost[REFERENCE] for cost in spent) < NEARLY_ALL]
 
 
 def among(here):

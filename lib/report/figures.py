@@ -669,8 +669,8 @@ def add_to_legend(fig, keys):
 
 
 def lines(df, x, y, stop="oracle", hue="method", col="setting", ylabel=None, xlabel=None, reference=None, log=False):
-    """`y` (one metric or several: a panel each) over `x`, a column or a hyper-parameter in `variant`. Thick = mean;
-    thin = each seed, or band = their middle half where they are many. `hue` may be `name`: method and variant.
+    """`y` (one metric or several: a panel each) over `x`, a column or a hyper-parameter in `variant`. Thick = mean
+    and thin = each seed, or, where seeds are many, thick = median and band = their middle half. `hue` may be `name`: method and variant.
     `reference`: a dashed line at that value; `log`: the x axis."""
     metrics = [y] if isinstance(y, str) else list(y)
     part = with_x_and_hue(named(need(df, stop, metrics, "lines")), x, hue)
@@ -687,8 +687,8 @@ def lines(df, x, y, stop="oracle", hue="method", col="setting", ylabel=None, xla
             frame_of_lines(ax, reference, log)
     common = name_panels(axes, panels, xlabel or known(x).words)
 
-    spread = "thin: each seed" if few else "band: the middle half of the seeds"
-    note(fig, part, common, f"thick: mean, {spread}", of=df)
+    spread = "thick: mean, thin: each seed" if few else "thick: median of the seeds, band: their middle half"
+    note(fig, part, common, spread, of=df)
     title = None if hue in ("method", "name") else hue
     legend(fig, [proxy(name, **look) for name, look in drawn.items()], title=title, title_fontsize=10)
     return fig
@@ -752,10 +752,10 @@ def looks_of_hue(part, hue):
 
 
 def draw_hues(ax, here, drawn, few):
-    """One panel of `lines`: the mean over seeds of each hue, and each seed, or the middle half of them."""
+    """One panel of `lines`: the mean over seeds of each hue and each seed, or their median and their middle half."""
     for name, look in drawn.items():
         wide = here[here["hue"] == name].pivot_table(index="x", columns="seed", values="value")
-        ax.plot(wide.index, wide.mean(axis=1), **look)
+        ax.plot(wide.index, wide.mean(axis=1) if few else wide.median(axis=1), **look)
         if few:
             ax.plot(wide.index, wide, lw=0.7, alpha=0.45, color=look["color"])
         else:

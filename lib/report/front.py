@@ -159,9 +159,13 @@ def against_retraining(df):
 
 
 def against_retraining_in_short(df):
+    """One word where it is the same at every share of the budget."""
     gaps = gaps_of(df)
-    words = [compared(gaps, "NoT", AGAIN, stop)[1] for stop in SHARES]
-    return words[0] if len(set(words)) == 1 else ", ".join(words)
+    words = {stop: compared(gaps, "NoT", AGAIN, stop) for stop in SHARES}
+    said = [word for _, word in words.values()]
+    if len(set(said)) == 1:
+        return said[0]
+    return "; ".join(f"{'all' if stop == 'full' else stop} {found.mean:+.1f}, {word}" for stop, (found, word) in words.items())
 
 
 def against(method):

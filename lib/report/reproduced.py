@@ -420,7 +420,7 @@ def own_ledger():
 
 INTRO = """# The two papers beside ours
 
-Made by `python -m workflow.publish results` from the committed rows under [results/](results); nothing here is written by hand. **Scale**: `paper` is the paper's own data, net, rounds; `long` has its data and net and a tenth of its rounds; `reduced` is real data at a size for CPUs, `quick` is for reading. **Rank correlation** is Spearman's, of the order of methods by average gap with the paper's order. **Stops**: the papers' tables are read at the round with the smallest gap, an oracle; the answers below use equal budgets, differences are paired by seed, with a 95 % interval."""
+Made by `python -m workflow.publish results` from the committed rows under [results/](results); nothing here is written by hand. **Scale**: `paper` is the paper's own data, net, rounds; `long` has its data and net and a tenth of its rounds; `reduced` is real data at a size for CPUs, `quick` is for reading. **Better** and **worse** need an interval without zero and a difference above the setting's second Retrain's own gap; else two are not told apart. **Rank correlation** is Spearman's, of the order of methods by average gap with the paper's order. **Stops**: the papers' tables are read at the round with the smallest gap, an oracle; the answers below use equal budgets, differences are paired by seed, with a 95 % interval."""
 
 
 def page():

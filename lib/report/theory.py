@@ -34,7 +34,7 @@ def alikeness(study):
         "negated below fresh layers, to not negated": signs["NR"], "fresh first layer, to trained": signs["fresh"]})
 
 
-# ---------------------------------------------------------------- figures: None where nothing of theirs was studied
+# ---------------------------------------------------------------- figures; of studies None where nothing was studied
 
 def to_original(df):
     """The rows of CKA to the original model, with where and when as columns."""

@@ -10,6 +10,7 @@ import lib
 from lib.errors import Bad
 from lib.files import folder, write
 from lib.report import claims, provenance, reproduced, rows
+from lib.report.claims.verdicts import Untestable
 from workflow import parts, publish
 
 SETTINGS = {"a": {}, "b": {}, "c": {}}
@@ -108,17 +109,24 @@ STUDIED = [     # what ran, one part after the other, each with or without the t
     ([("a", 5), ("b", None), ("c", None)], 5),
     ([("a", 5), ("a", 6)], 6),
     ([("b", None), ("c", 7)], 7),
+    ([("c", 5), ("b", 7)], 7),                      # the first was never there: what ran last
     ([("b", None), ("c", None)], None)]
 
 
 @pytest.fixture
 def of_a_study():
-    """A claim that asks for more than rows."""
+    """Z1 asks for more than rows, Z2 for rows of three seeds."""
     before = dict(claims.verdicts.CLAIMS)
 
     @lib.claim("Z1", notebook="02", text="The study has found something.")
     def found(df, study):
         return f"found {study}", [study > 0]
+
+    @lib.claim("Z2", notebook="02", text="Three seeds are enough.")
+    def enough(df):
+        if df.groupby("setting")["seed"].nunique().min() < 3:
+            raise Untestable("needs three seeds")
+        return "three", [True]
     yield
     claims.verdicts.CLAIMS.clear()
     claims.verdicts.CLAIMS.update(before)
@@ -132,6 +140,14 @@ def test_a_claim_that_asks_for_more_than_rows_stays_as_it_was_judged(home, monke
     found = claims.verdicts.read_claims(home / "results/reduced/02.claims.csv").set_index("id").loc["Z1"]
     assert found["value"] == ("needs the table study" if stands is None else f"found {stands}")
     assert found["verdict"] == ("not testable at this scale" if stands is None else "holds in every seed")
+
+
+def test_a_verdict_on_rows_that_have_changed_is_not_kept(home, monkeypatch, of_a_study):
+    for setting, seeds, said in (("a", 3, "three"), ("b", 2, "needs three seeds"), ("b", 3, "three")):
+        ran(monkeypatch, setting, seeds=seeds, judged={})
+        published(setting)
+        found = claims.verdicts.read_claims(home / "results/reduced/02.claims.csv").set_index("id").loc["Z2"]
+        assert found["value"] == said
 
 
 def test_figures_of_other_parts_stay(home, monkeypatch):

@@ -14,6 +14,7 @@ from ..rows import to_csv
 
 VERDICTS = ("holds in every seed", "fails in every seed", "mixed", "not testable at this scale")
 HOLDS, FAILS, MIXED, NOT_TESTABLE = VERDICTS
+LACKS = "needs the table"        # what a claim says that was given rows alone
 NOT_YET = "not yet"
 CLAIM_COLUMNS = ["id", "place", "text", "value", "n", "n_holds", "verdict"]
 CLAIMS = Registry("claim")
@@ -96,7 +97,7 @@ def _called(f, given):
     wanted = inspect.signature(f).parameters.values()
     missing = [p.name for p in wanted if p.name not in given and p.default is p.empty]
     if missing:
-        raise Untestable(f"needs the table {' and '.join(missing)}")
+        raise Untestable(f"{LACKS} {' and '.join(missing)}")
     return f(**{p.name: given[p.name] for p in wanted if p.name in given})
 
 
