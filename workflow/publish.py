@@ -38,7 +38,8 @@ TOLD = ("quick", "flower")      # profiles whose outputs are those of the commit
 def clean(source, ran):
     """The notebook `source` with the outputs of its executed twin `ran` (both as JSON), fit to be committed.
 
-    Left out: the injected parameters, time stamps, stderr, machine paths, addresses, execution metadata.
+    Left out: the injected parameters, time stamps, stderr, bars of progress, machine paths, addresses, execution
+    metadata.
     """
     done = [c for c in ran["cells"] if "injected-parameters" not in c["metadata"].get("tags", [])]
     if [c["source"] for c in done] != [c["source"] for c in source["cells"]]:
@@ -49,9 +50,15 @@ def clean(source, ran):
         if cell["cell_type"] == "code":
             count += 1
             cell["execution_count"] = count
-            cell["outputs"] = [_output(o, count) for o in new["outputs"] if o.get("name") != "stderr"]
+            cell["outputs"] = [_output(o, count) for o in new["outputs"] if not _is_passing(o)]
         out.append(cell)
     return {"cells": out, "metadata": KERNEL, "nbformat": 4, "nbformat_minor": 5}
+
+
+def _is_passing(o):
+    """Whether an output was for who waited: stderr, or a bar of progress, which is empty once it is done."""
+    html = o.get("data", {}).get("text/html")
+    return o.get("name") == "stderr" or html is not None and ("<progress" in "".join(html) or not "".join(html).strip())
 
 
 def _output(o, count):
@@ -67,10 +74,10 @@ def _output(o, count):
 
 
 def smaller(png):
-    """A picture (base64) in 256 colours, which lines and letters do not miss, where that is less to commit."""
+    """A picture (base64) in 64 colours, more than lines and letters need, where that is less to commit."""
     from PIL import Image
     raw, out = base64.b64decode("".join(png)), io.BytesIO()
-    Image.open(io.BytesIO(raw)).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(out, "png", optimize=True)
+    Image.open(io.BytesIO(raw)).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(out, "png", optimize=True)
     return base64.b64encode(min(raw, out.getvalue(), key=len)).decode()
 
 

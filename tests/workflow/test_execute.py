@@ -51,6 +51,7 @@ def test_publishing_cleans(done):
     clean = publish.clean(source, ran)
     text = json.dumps([c.pop("outputs", 0) for c in json.loads(json.dumps(clean))["cells"]] + [clean["metadata"]])
     assert "careful" in json.dumps(ran["cells"][4]["outputs"])
+    assert "</progress>" in json.dumps(ran) and "</progress>" not in text
     assert "careful" not in text and "papermill" not in text and "injected" not in text and "execution\"" not in text
     assert not re.search(r"0x[0-9a-f]{6}", text) and str(done) not in text
     assert "0x\\u2026" in text and "[0.1]" in text and "image/png" in text

@@ -76,6 +76,7 @@ def test_the_outputs_are_there_and_clean(path):
         assert c["execution_count"], "not executed"
         for o in c["outputs"]:
             assert o["output_type"] != "error" and o.get("name") != "stderr"
+            assert "<progress" not in "".join(o.get("data", {}).get("text/html", ""))
             kept = {k: v for k, v in o.get("data", {}).items() if not k.startswith("image/")}
             assert not PATHS.search(json.dumps([kept, o.get("text", "")]))
     assert not PATHS.search("".join("".join(c["source"]) for c in read(path)))
