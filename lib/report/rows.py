@@ -234,6 +234,7 @@ def check_twice(df):
 
 # A committed table of more rows than these, about a megabyte, keeps less of its long sweeps.
 ROWS = 7000
+MEGABYTE = 10**6
 LONG_SWEEP = 10                                 # gammas
 LEFT_OUT_OF_SWEEPS = ("test_acc", "target_acc", "mia_acc", "reset_params")      # what remains are ratios
 
@@ -303,13 +304,19 @@ def following(df):
 
 
 def curves_to_csv(curves):
-    """Curves as text: a row an evaluated round, a column a metric with its unit in brackets; empty: not measured. What
-    was measured has seven digits, as many as float32; what was counted, the costs, has eight."""
+    """Curves as text: a row an evaluated round, a column a metric with its unit in brackets; empty: not measured. With
+    eight digits, or, where these are more than a megabyte, seven of what was measured, as many as float32 has."""
     place = [*OF_CURVE, "round"]
     if curves.empty:
         return ",".join(place) + "\n"
+    text = curves_with_digits(curves, place, 8)
+    return text if len(text) <= MEGABYTE else curves_with_digits(curves, place, 7)
+
+
+def curves_with_digits(curves, place, digits):
+    """The text of curves; what was counted, the costs, always has eight digits."""
     named = curves.assign(metric=curves["metric"] + " [" + curves["unit"] + "]",
-                          value=[f"{value:.{8 if name in RATIOS else 7}g}"
+                          value=[f"{value:.{8 if name in RATIOS else digits}g}"
                                  for name, value in zip(curves["metric"], curves["value"])])
     order = sorted(set(named["metric"]))
     wide = named.pivot(index=place, columns="metric", values="value")[order].fillna("")

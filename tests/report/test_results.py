@@ -247,14 +247,17 @@ def test_what_follows_from_the_curves_is_not_written_and_found_again(two_seeds):
     assert set(kept["stop"]) == {"last", "oracle"} and (kept[kept.stop == "oracle"]["value"] == 7.0).all()
 
 
-@pytest.mark.parametrize("metric, value, written", [
-    ("mia", 51.23456789, "51.23457"), ("mia", 50.0, "50"), ("retain_acc", 1 / 3, "0.3333333"),
-    ("comm_bytes", 19093760.0, "19093760"), ("comp_flops", 4.4128272e10, "4.4128272e+10")])
-def test_curves_have_the_digits_of_float32_and_costs_one_more(two_seeds, metric, value, written):
+@pytest.mark.parametrize("metric, value, written, in_a_large_file", [
+    ("mia", 51.23456789, "51.234568", "51.23457"), ("mia", 50.0, "50", "50"), ("retain_acc", 1 / 3, "0.33333333", "0.3333333"),
+    ("comm_bytes", 19093760.0, "19093760", "19093760"), ("comp_flops", 4.4128272e10, "4.4128272e+10", "4.4128272e+10")])
+def test_large_curves_have_the_digits_of_float32_and_costs_one_more(two_seeds, monkeypatch, metric, value, written,
+                                                                   in_a_large_file):
     df = two_seeds[two_seeds.metric != "seconds"]
-    curves = rows.parts(df.assign(value=df["value"].where(df["metric"] != metric, value)))[1]
-    column = pd.read_csv(io.StringIO(curves), dtype=str).filter(regex=f"^{metric} ").iloc[:, 0]
-    assert set(column.dropna()) == {written}
+    df = df.assign(value=df["value"].where(df["metric"] != metric, value))
+    for largest, wanted in ((10**6, written), (10, in_a_large_file)):
+        monkeypatch.setattr(rows, "MEGABYTE", largest)
+        column = pd.read_csv(io.StringIO(rows.parts(df)[1]), dtype=str).filter(regex=f"^{metric} ").iloc[:, 0]
+        assert set(column.dropna()) == {wanted}
 
 
 @pytest.mark.parametrize("changed", [
