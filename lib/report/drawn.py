@@ -45,8 +45,8 @@ def show(fig, png):
 def laid_out(fig):
     """Lay a figure out, which takes as long as to draw it and is done once for both files; what is drawn of it, in
     inches."""
-    dpi = fig.dpi
-    fig.set_dpi(plt.rcParams["savefig.dpi"])        # letters are as wide as whole pixels allow
+    dpi, saved = fig.dpi, plt.rcParams["savefig.dpi"]
+    fig.set_dpi(dpi if saved == "figure" else saved)        # letters are as wide as whole pixels allow
     fig.draw_without_rendering()
     fig.set_layout_engine("none")
     box = fig.get_tightbbox()

@@ -281,6 +281,19 @@ def test_saved_figures_are_small_and_the_same_bytes(tmp_path, monkeypatch):
     assert pdf[:4] == b"%PDF" and b"CreationDate" not in pdf
 
 
+@pytest.mark.parametrize("dpi", ["figure", 50, 110])
+def test_a_figure_is_saved_at_any_resolution(tmp_path, monkeypatch, dpi):
+    monkeypatch.setenv("FU_RUNS", str(tmp_path))
+    with plt.rc_context({"savefig.dpi": dpi}):
+        fig = plt.figure(figsize=(2, 1))
+        fig.add_subplot()
+        drawn.save_figure(fig, "quick", "02_curves")
+        assert fig.dpi == plt.rcParams["figure.dpi"]
+        saved = fig.dpi if dpi == "figure" else dpi
+    height, width = plt.imread(tmp_path / "quick/figures/02_curves.png").shape[:2]
+    assert width / saved == pytest.approx(2, abs=0.4) and height / saved == pytest.approx(1, abs=0.4)
+
+
 @pytest.mark.parametrize("backend, shows", [("module://matplotlib_inline.backend_inline", True), ("inline", True),
                                             ("agg", False), ("widget", False)])
 def test_a_notebook_shows_the_file_and_draws_no_figure_twice(tmp_path, monkeypatch, backend, shows):
