@@ -19,7 +19,7 @@ def table(request):
     return committed("reduced", request.param)
 
 
-@pytest.mark.parametrize("book", ["01", "02", "03", "04", "05", "06", "09"])
+@pytest.mark.parametrize("book", ["01", "02", "03", "04", "05", "06", "09", "10"])
 def test_training_has_converged_in_every_setting(book):
     table = committed("reduced", book)
     found = lib.converged(table)
