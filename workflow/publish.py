@@ -7,7 +7,6 @@ import argparse
 import ast
 import base64
 import csv
-import io
 import json
 import re
 import sys
@@ -57,8 +56,12 @@ def clean(source, ran):
 
 def _is_passing(o):
     """Whether an output was for who waited: stderr, or a bar of progress, which is empty once it is done."""
-    html = o.get("data", {}).get("text/html")
-    return o.get("name") == "stderr" or html is not None and ("<progress" in "".join(html) or not "".join(html).strip())
+    if o.get("name") == "stderr":
+        return True
+    if "text/html" not in o.get("data", {}):
+        return False
+    html = "".join(o["data"]["text/html"])
+    return "<progress" in html or not html.strip()
 
 
 def _output(o, count):
@@ -75,10 +78,8 @@ def _output(o, count):
 
 def smaller(png):
     """A picture (base64) in 64 colours, more than lines and letters need, where that is less to commit."""
-    from PIL import Image
-    raw, out = base64.b64decode("".join(png)), io.BytesIO()
-    Image.open(io.BytesIO(raw)).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(out, "png", optimize=True)
-    return base64.b64encode(min(raw, out.getvalue(), key=len)).decode()
+    from lib.report.drawn import in_colours
+    return base64.b64encode(in_colours(base64.b64decode("".join(png)), 64)).decode()
 
 
 def scrub(text):

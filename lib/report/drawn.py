@@ -56,11 +56,17 @@ def laid_out(fig):
 
 def as_png(fig, box):
     """A figure as the bytes of a PNG; 256 colours are plenty for lines and letters, and a third of the size."""
-    from PIL import Image
-    raw, small = io.BytesIO(), io.BytesIO()
+    raw = io.BytesIO()
     fig.savefig(raw, format="png", bbox_inches=box, metadata={"Software": None})
-    Image.open(raw).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "png", optimize=True)
-    return min(raw.getvalue(), small.getvalue(), key=len)
+    return in_colours(raw.getvalue(), 256)
+
+
+def in_colours(png, many):
+    """The bytes of a PNG in so many colours, or as they are where that is less."""
+    from PIL import Image
+    small = io.BytesIO()
+    Image.open(io.BytesIO(png)).convert("RGB").quantize(many, dither=Image.Dither.NONE).save(small, "png", optimize=True)
+    return min(png, small.getvalue(), key=len)
 
 
 def as_pdf(fig, box):

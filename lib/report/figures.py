@@ -670,8 +670,8 @@ def add_to_legend(fig, keys):
 
 def lines(df, x, y, stop="oracle", hue="method", col="setting", ylabel=None, xlabel=None, reference=None, log=False):
     """`y` (one metric or several: a panel each) over `x`, a column or a hyper-parameter in `variant`. Thick = mean
-    and thin = each seed, or, where seeds are many, thick = median and band = their middle half. `hue` may be `name`: method and variant.
-    `reference`: a dashed line at that value; `log`: the x axis."""
+    and thin = each seed, or, where seeds are many, thick = median and band = their middle half. `hue` may be `name`:
+    method and variant. `reference`: a dashed line at that value; `log`: the x axis."""
     metrics = [y] if isinstance(y, str) else list(y)
     part = with_x_and_hue(named(need(df, stop, metrics, "lines")), x, hue)
     panels = settings_of(part) if col == "setting" else values_of(part, col)

@@ -224,9 +224,10 @@ def variations(df, words=None):
     {setting: {tensor: its layer in words}}."""
     tv = with_options(df[df["metric"] == "tv"], "layer", "width", "kind")
     jacobians = with_options(df[df["metric"] == "jacobian_ratio"], "tensor", "place", "quantile")
-    if tv.empty:
+    studied = pd.concat([tv, jacobians])
+    if studied.empty:
         return None
-    settings = settings_of(tv)
+    settings = settings_of(studied)
     fig, axes = grid(len(settings), 2, width=4.8, height=3.0)
     for (left, right), (setting, title) in zip(axes, settings):
         draw_variation(left, tv[tv["setting"] == setting])
@@ -236,12 +237,14 @@ def variations(df, words=None):
                  proxy("unit by unit, mean", color=SINGLE, marker="o"),
                  proxy("trained layer", color="#777777", marker="*", ls="", ms=13),
                  proxy("Jacobians: 10 to 90 % of the images, dot: median", color="#8DA0CB", lw=5)])
-    note(fig, tv, "left, 0: not at all, 1: always; lines: fresh layers; right, 1: negation changes nothing", "means over seeds")
+    note(fig, studied, "left, 0: not at all, 1: always; lines: fresh layers; right, 1: negation changes nothing", "means over seeds")
     return fig
 
 
 def draw_variation(ax, here):
     """Total variation over the width: fresh layers as lines, the trained one as a star; dots are seeds."""
+    if here.empty:
+        return ax.text(0.5, 0.5, "not studied", transform=ax.transAxes, ha="center")
     for (layer, kind), lines in here.groupby(["layer", "kind"]):
         mean = lines.groupby("width")["value"].mean()
         look = {"marker": "o", "ls": "-", "ms": 6} if layer == "fresh" else {"marker": "*", "ls": "", "ms": 15}
@@ -256,6 +259,8 @@ def draw_variation(ax, here):
 
 def draw_jacobians(ax, here, words):
     """Quantiles 10 to 90 % of each tensor's ratio as a bar, the median as a dot."""
+    if here.empty:
+        return ax.text(0.5, 0.5, "not studied", transform=ax.transAxes, ha="center")
     wide = here.pivot_table(index=["place", "tensor"], columns="quantile", values="value")
     for y, (low, middle, high) in enumerate(wide[[0.1, 0.5, 0.9]].itertuples(index=False)):
         ax.plot([low, high], [y, y], color="#8DA0CB", lw=5, solid_capstyle="round")

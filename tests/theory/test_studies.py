@@ -127,3 +127,21 @@ def test_labels_stand_for_methods_and_the_race_ends_at_the_asked_round(store):
     shown = lib.strength(named, ["FT", "both"], 2, "task")
     bars = [b.get_width() for b in shown.axes[2].patches]
     assert bars[1] == pytest.approx(float(want.iloc[-1]))
+
+
+OF_STUDIES = {"similarity": {"cka"}, "bound": set(report_theory.BOUND), "spectra": {"psi", "alpha"},
+              "perturbed_activations": {"distance_ratio", "epsilon_ratio"}, "variation": {"tv"},
+              "jacobians": {"jacobian_ratio"}}
+DRAWN_OF = {lib.profiles: {"similarity"}, lib.contents: {"spectra"}, lib.activations_moved: {"perturbed_activations"},
+            report_theory.variations: {"variation", "jacobians"}}
+
+
+@pytest.mark.parametrize("asked", [(), *((name,) for name in NAMES), ("similarity", "variation"), tuple(NAMES)], ids="+".join)
+def test_a_notebook_of_some_studies_shows_those(table, asked):
+    """A part of notebook 05, or a setting of one's own, need not ask for every study, nor for any."""
+    study = table[table["metric"].isin(set().union(*(OF_STUDIES[name] for name in asked)))]
+    for draw, studies_of_it in DRAWN_OF.items():
+        assert (draw(study) is not None) == bool(studies_of_it & set(asked)), draw.__name__
+    assert len(lib.alikeness(study)) == ("similarity" in asked)
+    assert len(lib.bound_table(study)) == 2 * ("bound" in asked)
+    assert lib.flows(lib.toy_flows(), lib.noisy_counterexample(np.random.default_rng(0)), study) is not None
