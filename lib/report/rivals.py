@@ -62,9 +62,9 @@ def after_in_words(df, k):
 # ---------------------------------------------------------------- the figure
 
 def through_rounds(df, rounds=ROUNDS):
-    """Forgetting against usefulness against bytes: one line a method through the numbers of rounds of recovery, mean
-    over seeds, as differences to the same seed's Retrain (the star); the first dot is the state after the method's own
-    step. Black: a Retrain of as many rounds. One row of panels a setting."""
+    """Forgetting against usefulness against bytes: one line a method through the numbers of rounds of recovery, or the
+    evaluated ones nearest to them, mean over seeds, as differences to the same seed's Retrain (the star); the first dot
+    is the state after the method's own step. Black: a Retrain of as many rounds. One row of panels a setting."""
     table = off_retrain(df, rounds)
     settings, drawn = settings_of(table), drawn_of(table)
     fig, axes = grid(len(settings), 3, width=4.0, height=3.4)
@@ -83,16 +83,32 @@ def through_rounds(df, rounds=ROUNDS):
         ax.set_xlabel(words)
     for ax, words in zip(axes[0], ("use against forgetting", "forgetting against bytes", "use against bytes")):
         ax.set_title(words)
-    note(fig, table, f"dots: after {', '.join(map(str, rounds))} rounds; the large one is the last", "lines: mean over seeds, crosses (NoT, Retrain): "
-         "smallest to largest seed", of=df)
+    note(fig, table, f"dots: {rounds_in_words(table, settings)}; the large one is the last",
+         "lines: mean over seeds, crosses (NoT, Retrain): smallest to largest seed", of=df)
     legend(fig, [proxy(said(name), **look | {"marker": "o", "ms": 4}) for name, look in drawn.items()])
     return fig
+
+
+def rounds_in_words(table, settings):
+    """`after 0, 1, 5 rounds`, or of each setting, where they differ: `IID after 0, 1, 4 rounds, preferential after …`."""
+    said = {title: ", ".join(map(str, sorted(set(table.loc[table["setting"] == setting, "round"]))))
+            for setting, title in settings}
+    if len(set(said.values())) == 1:
+        return f"after {next(iter(said.values()))} rounds"
+    return ", ".join(f"{title} after {numbers} rounds" for title, numbers in said.items())
+
+
+def nearest_of(here, rounds):
+    """The rows of one setting at those evaluated rounds of the second Retrain that are nearest to `rounds`."""
+    there = sorted(set(here.loc[here["method"] == REFERENCE, "round"]))
+    return here[here["round"].isin({min(there, key=lambda t: abs(t - wanted)) for wanted in rounds})]
 
 
 def off_retrain(df, rounds):
     """The chosen rounds of `along_costs`: forget and test accuracy as differences to the same seed's Retrain."""
     table = along_costs(df)
-    table = table[table["metric"].isin(["forget_acc", "test_acc"]) & table["round"].isin(rounds)]
+    table = table[table["metric"].isin(["forget_acc", "test_acc"])]
+    table = pd.concat([nearest_of(here, rounds) for _, here in table.groupby("setting")])
     ends = reference(df)[[*PLACE, "metric", "value"]].rename(columns={"value": "end"})
     table = table.merge(ends, on=[*PLACE, "metric"])
     return table.assign(value=table["value"] - table.pop("end"))

@@ -62,3 +62,19 @@ def test_the_figure_has_a_line_a_method_and_a_star(df):
     paths = [line for line in fig.axes[1].lines if len(line.get_xdata()) == 4]
     assert len(paths) == 4 and paths[0].get_ydata()[0] == -80
     plt.close(fig)
+
+
+@pytest.mark.parametrize("every, words, points", [
+    ((5, 5), "after 0, 5, 10, 20 rounds", (4, 4)), ((4, 4), "after 0, 4, 8, 16 rounds", (4, 4)),
+    ((8, 8), "after 0, 8, 16 rounds", (3, 3)),
+    ((5, 8), "MNIST, CNN: a after 0, 5, 10, 20 rounds, MNIST, CNN: b after 0, 8, 16 rounds", (4, 3))])
+def test_the_figure_says_which_rounds_it_shows(every, words, points):
+    """Rounds that were not evaluated are not claimed: the nearest that were stand for them."""
+    runs = [run(method, [80, 60, 40, 20, 0], seed, variant, step) | {"setting": name}
+            for name, step in zip("ab", every) for seed in range(3)
+            for method, variant in (("Retrain", ""), ("Retrain", {"name": "again"}), ("NoT", ""))]
+    fig = lib.through_rounds(lib.rows(runs, profile="quick", notebook="10"), (0, 1, 5, 10, 20))
+    assert f"dots: {words}; the large one" in fig.get_suptitle().replace("\n", " ")
+    for row, wanted in zip((fig.axes[1], fig.axes[4]), points):
+        assert {len(line.get_xdata()) for line in row.lines if line.get_linewidth() > 1} - {1, 2} == {wanted}
+    plt.close(fig)
