@@ -178,7 +178,7 @@ from .report.theory import (
     bound_table as bound_table,
     contents as contents,
     flows as flows,
-    profiles as profiles,
     recovered as recovered,
+    similarity_by_layer as similarity_by_layer,
     variations as variations,
 )

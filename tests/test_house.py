@@ -59,6 +59,26 @@ def test_no_circle():
     assert not left, f"a circle among {sorted(left)}"
 
 
+PACKAGES = sorted({path.parent for path in KNOWN.values() if path.name == "__init__.py"})
+
+
+@pytest.mark.parametrize("folder", PACKAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_public_name_is_a_module_too(folder):
+    """Where both bear one name, whoever imports the module first takes the name away from everybody else."""
+    of_modules = {p.stem for p in folder.glob("*.py")} | {p.name for p in folder.iterdir() if p.is_dir()}
+    names = [n for text in folder.glob("__init__.py*") for n in public_names(ast.parse(text.read_text(encoding="utf-8")))]
+    assert not of_modules & set(names)
+
+
+def public_names(tree):
+    """The names that a package defines, or imports from within its modules."""
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield from (alias.asname or alias.name for alias in node.names)
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            yield node.name
+
+
 def test_notebooks_import_lib_alone():
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         text = path.read_text(encoding="utf-8")

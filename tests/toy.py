@@ -27,9 +27,10 @@ def notebook(path, n, compute="total = [v['lr'] + s for v in settings.values() f
 
 def clone(where):
     """Two notebooks; quick: one seed each, more: two settings at two seeds."""
-    for folder in ("lib/runs", "params", "notebooks", "workflow"):
+    for folder in ("lib/runs", "lib/report", "params", "notebooks", "workflow"):
         (where / folder).mkdir(parents=True)
-    for path in (*ROOT.glob("lib/*.py*"), *ROOT.glob("lib/runs/__init__.py"), *ROOT.glob("lib/runs/progress.py"), *ROOT.glob("workflow/*")):
+    for path in (*ROOT.glob("lib/*.py*"), *ROOT.glob("lib/runs/__init__.py"), *ROOT.glob("lib/runs/progress.py"),
+                 *ROOT.glob("lib/report/__init__.py"), *ROOT.glob("lib/report/png.py"), *ROOT.glob("workflow/*")):
         if path.is_file():
             shutil.copy(path, where / path.relative_to(ROOT))
     for name in ("run_all.sh", "pyproject.toml"):

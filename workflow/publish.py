@@ -21,6 +21,7 @@ from lib.checksums import beside, seal, verify
 from lib.errors import Bad
 from lib.files import ROOT, runs_root, write
 from lib.profiles import load, seeds_of, select
+from lib.report.png import in_colours
 
 from . import figures, parts
 from .facts import state
@@ -78,7 +79,6 @@ def _output(o, count):
 
 def smaller(png):
     """A picture (base64) in 64 colours, more than lines and letters need, where that is less to commit."""
-    from lib.report.drawn import in_colours
     return base64.b64encode(in_colours(base64.b64decode("".join(png)), 64)).decode()
 
 

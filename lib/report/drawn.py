@@ -15,6 +15,7 @@ from ..files import folder, sha256, write
 from ..runs.code import code_hash
 from ..words import CHANGES, METHODS
 from .gallery import GALLERY
+from .png import in_colours
 
 KINDS = ("png", "pdf")
 
@@ -59,14 +60,6 @@ def as_png(fig, box):
     raw = io.BytesIO()
     fig.savefig(raw, format="png", bbox_inches=box, metadata={"Software": None})
     return in_colours(raw.getvalue(), 256)
-
-
-def in_colours(png, many):
-    """The bytes of a PNG in so many colours, or as they are where that is less."""
-    from PIL import Image
-    small = io.BytesIO()
-    Image.open(io.BytesIO(png)).convert("RGB").quantize(many, dither=Image.Dither.NONE).save(small, "png", optimize=True)
-    return min(png, small.getvalue(), key=len)
 
 
 def as_pdf(fig, box):

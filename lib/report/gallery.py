@@ -238,7 +238,7 @@ GALLERY = {
     "04_strength": Picture(how_strong),
     "04_gradients_and_distances": Picture(gradients_and_distances),
     "04_how_many_leave": Picture(how_many_leave),
-    "05_similarity": alone(theory.profiles),
+    "05_similarity": alone(theory.similarity_by_layer),
     "05_nr_freeze": Picture(frozen_layers),
     "05_least_time": Picture(least_time),
     "05_spectra": alone(theory.contents),

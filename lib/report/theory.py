@@ -51,7 +51,7 @@ def normalised(df):
     return part.assign(value=(part["value"] - base) / (1 - base), metric="cka_normalised")
 
 
-def profiles(df):
+def similarity_by_layer(df):
     """CKA to the original model over the layers, before and after recovery, plain and normalised; a row a setting."""
     part, scaled = to_original(df), normalised(df)
     if part.empty:

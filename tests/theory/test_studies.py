@@ -107,7 +107,7 @@ def test_normalised_similarity_is_zero_for_retrain_before_and_one_for_the_origin
     assert part[(part["method"] == "FT") & (part["when"] == "before")]["value"].min() == pytest.approx(1)
 
 
-@pytest.mark.parametrize("draw", [report_theory.profiles, report_theory.contents, report_theory.activations_moved, report_theory.variations])
+@pytest.mark.parametrize("draw", [report_theory.similarity_by_layer, report_theory.contents, report_theory.activations_moved, report_theory.variations])
 def test_every_figure_draws_the_rows_it_got(table, draw):
     fig = draw(table)
     assert all(ax.lines or ax.patches for ax in fig.axes)
@@ -132,7 +132,7 @@ def test_labels_stand_for_methods_and_the_race_ends_at_the_asked_round(store):
 OF_STUDIES = {"similarity": {"cka"}, "bound": set(report_theory.BOUND), "spectra": {"psi", "alpha"},
               "perturbed_activations": {"distance_ratio", "epsilon_ratio"}, "variation": {"tv"},
               "jacobians": {"jacobian_ratio"}}
-DRAWN_OF = {lib.profiles: {"similarity"}, lib.contents: {"spectra"}, lib.activations_moved: {"perturbed_activations"},
+DRAWN_OF = {lib.similarity_by_layer: {"similarity"}, lib.contents: {"spectra"}, lib.activations_moved: {"perturbed_activations"},
             report_theory.variations: {"variation", "jacobians"}}
 
 
