@@ -1,6 +1,6 @@
 """Seconds of an evaluation by the number of images at once, and by the memory layout; beside it what `task.at_once` chose.
 
-    python benchmarks/evaluation.py [--repeats 5] [--images 1024]
+    python benchmarks/evaluation.py [--repeats 5] [--images 1024] [--only ViT]
 
 Process time of one thread, interleaved: median (min to max) in milliseconds. The logits of all batches are compared.
 """
@@ -34,9 +34,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--images", type=int, default=1024)
+    parser.add_argument("--only", default="", help="nets whose name contains this")
     args = parser.parse_args()
     for name, settings in NETS.items():
-        task = lib.make_task({"dataset": "digits", "clients": 1, "dtype": "float32", "device": "cpu", **settings}, 0)
+        if args.only not in name:
+            continue
+        task = lib.make_task({"dataset": "digits", "dtype": "float32", "device": "cpu", **settings}, 0)
         raw = task.x[torch.arange(args.images) % len(task.x)]
         todo = {}
         for layout, format in LAYOUTS.items():

@@ -19,10 +19,10 @@ HERE = Path(__file__).resolve().parent
 PAGE = HERE / "README.md"
 RUNS = {        # section: (what it asks, command)
     "engine": ("What does federation cost?", "engine.py"),
-    "curvature": ("What does a pass of curvature cost?", "curvature.py --exact-backpack"),
+    "curvature": ("What does a pass of curvature cost?", "curvature.py --samples 64 --repeats 3"),
     "evaluation": ("How many images at once, and in which layout?", "evaluation.py"),
     "startup": ("How long until something is computed, and how long does all of quick take?", "startup.py --whole"),
-    "results": ("How do reading results and drawing curves grow?", "results.py"),
+    "results": ("How do reading results and drawing curves grow?", "results.py --times 1 10"),
     "bf16": ("What does bfloat16 move, and what does it save?", "bf16.py"),
     "steps": ("How long is a step of the papers' nets, eager and captured, in every precision?", "steps.py"),
 }
