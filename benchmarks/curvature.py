@@ -5,7 +5,7 @@
 Everything of a net runs interleaved in one process, each repetition once through all; a ratio is the median of the
 ratios within a repetition, so what else the machine does cancels. Training: batches of 32, forward, backward, SGD with
 momentum. Curvature: one diagonal over all samples, split in two groups (target and rest) as TIS needs it. BackPACK:
-the fastest of the batch sizes tried. Last line of a net: RTR = (curvature + scores) / (epochs x training on 80 %).
+the fastest of the batch sizes tried; ours: at the last of --sizes. Last line of a net: RTR = (curvature + scores) / (epochs x training on 80 %).
 """
 
 import argparse
@@ -15,6 +15,8 @@ import statistics
 import sys
 import time
 import warnings
+
+from clock import ratios, spread
 
 import torch
 import torch.nn.functional as F
@@ -115,7 +117,7 @@ def measure(net, n, repeats, device, layout, sizes, with_exact):
             jobs["backpack exact 16"] = lambda: backpack_pass(model, x[few], y[few], DiagGGNExact(), 16)
             scale["backpack exact 16"] = n / (few.stop - few.start)
     except (ImportError, NotImplementedError, AttributeError) as reason:
-        print(f"  BackPACK has no DiagGGN for this net: {type(reason).__name__}")
+        print(f"{net}: BackPACK has no DiagGGN for it: {type(reason).__name__}")
     for job in jobs.values():  # warm up, and let the memory formats settle
         job()
     times = {name: [] for name in jobs}
@@ -126,7 +128,7 @@ def measure(net, n, repeats, device, layout, sizes, with_exact):
 
 
 def ratio(times, above, below):
-    return statistics.median(a / b for a, b in zip(times[above], times[below]))
+    return statistics.median(ratios(times, above, below))
 
 
 def fastest(times, prefix):
@@ -134,13 +136,15 @@ def fastest(times, prefix):
     return min(names, key=lambda name: statistics.median(times[name])) if names else None
 
 
-def report(net, n, times):
-    print(f"{net}: {n} samples, medians of {len(times['training'])}")
-    print(f"  {'':20}{'ms/sample':>10}{'x training':>12}")
+def report(net, n, times, ours_at):
+    """Print one net; ours_at: the rows a step of ours that stands beside the fastest of BackPACK's."""
+    print(f"{net}: {n} samples, medians of {len(times['training'])} (min to max)")
+    print(f"  {'':20}{'ms/sample':>10}{'x training':>24}")
     for name, values in times.items():
-        print(f"  {name:20}{1e3 * statistics.median(values) / n:10.3f}{ratio(times, name, 'training'):12.2f}")
+        apart = spread(ratios(times, name, "training"), digits=2)
+        print(f"  {name:20}{1e3 * statistics.median(values) / n:10.3f}{apart:>24}")
     for kind in ("mc", "exact"):
-        ours, theirs = fastest(times, f"hooks {kind}"), fastest(times, f"backpack {kind}")
+        ours, theirs = f"hooks {kind} {ours_at}", fastest(times, f"backpack {kind}")
         if theirs:
             print(f"  {kind}: {ratio(times, theirs, ours):.2f} times as fast as BackPACK ({ours}; {theirs})")
         # scores are taken once, whatever the number of samples: 60000 as in the paper's data sets
@@ -155,7 +159,7 @@ def main():
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--samples", type=int, default=512)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 256], help="rows of gradients per step")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 256], help="rows of gradients per step, the library's default last")
     parser.add_argument("--contiguous", action="store_true", help="plain instead of channels_last memory format")
     parser.add_argument("--exact-backpack", action="store_true", help="time BackPACK's DiagGGNExact as well (slow)")
     options = parser.parse_args()
@@ -164,7 +168,8 @@ def main():
     layout = torch.contiguous_format if options.contiguous else torch.channels_last
     for net in options.nets:
         n, repeats = (64, 1) if options.quick else (options.samples, options.repeats)
-        report(net, n, measure(net, n, repeats, options.device, layout, options.sizes, options.exact_backpack))
+        times = measure(net, n, repeats, options.device, layout, options.sizes, options.exact_backpack)
+        report(net, n, times, ours_at=options.sizes[-1])
 
 
 if __name__ == "__main__":

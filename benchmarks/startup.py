@@ -3,7 +3,7 @@
     python benchmarks/startup.py [--repeats 5] [--whole]
 
 CPU time of the processes started, children included, interleaved: median (min to max) in seconds. --whole: also quick
-notebook 01, the papers' nine and the four of our own, each once into an empty store: minutes.
+notebook 01, the papers' nine and the four of our own, each of the three once into an empty store: minutes.
 """
 import argparse
 import os

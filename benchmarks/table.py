@@ -19,7 +19,7 @@ HERE = Path(__file__).resolve().parent
 PAGE = HERE / "README.md"
 RUNS = {        # section: (what it asks, command)
     "engine": ("What does federation cost?", "engine.py"),
-    "curvature": ("What does a pass of curvature cost?", "curvature.py --samples 64 --repeats 3"),
+    "curvature": ("What does a pass of curvature cost?", "curvature.py --samples 256 --repeats 3"),
     "evaluation": ("How many images at once, and in which layout?", "evaluation.py"),
     "startup": ("How long until something is computed, and how long does all of quick take?", "startup.py --whole"),
     "results": ("How do reading results and drawing curves grow?", "results.py --times 1 10"),
@@ -28,9 +28,10 @@ RUNS = {        # section: (what it asks, command)
 }
 HEAD = """# Benchmarks
 
-What `python benchmarks/table.py` measured last. Times are CPU time of one thread, candidates interleaved in one process,
-as median (min to max); compare ratios, not seconds. Where the load is above the number of cores, the machine was shared
-with other work: ratios hold, seconds are too long. `steps` is of a GPU, in time that passed until it was done.
+What `python benchmarks/table.py` measured last; of each section the command stands above it. Times are CPU time of one
+thread, candidates interleaved in one process (those of `startup` are processes of their own), as median (min to max);
+compare ratios, not seconds. Where the load is above the number of cores, the machine was shared with other work: ratios
+hold, seconds are too long. `steps` is of a GPU, in time that passed until it was done.
 """
 
 

@@ -555,7 +555,7 @@ KNOWN = (
 
 
 README = (
-    (rf".*accuracy on forgotten images {TRIPLE} from Retrain's \(a second Retrain: ({NUMBER})\); membership attack {TRIPLE} "
+    (rf".*accuracy on forgotten images {TRIPLE} from Retrain's \(a second Retrain: ({NUMBER})\), [a-z ]+; membership attack {TRIPLE} "
      rf"\(({NUMBER})\)", readme_forgets),
     (rf".*At a quarter of the budget: .*{TRIPLE}", readme_budgets),
     (rf".*as published: [^,]*, {TRIPLE}; searched \((\S+)\): [^,]*, {TRIPLE}", readme_fine_tuning),

@@ -62,21 +62,24 @@ def test_no_circle():
 PACKAGES = sorted({path.parent for path in KNOWN.values() if path.name == "__init__.py"})
 
 
-@pytest.mark.parametrize("folder", PACKAGES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_no_public_name_is_a_module_too(folder):
-    """Where both bear one name, whoever imports the module first takes the name away from everybody else."""
-    of_modules = {p.stem for p in folder.glob("*.py")} | {p.name for p in folder.iterdir() if p.is_dir()}
-    names = [n for text in folder.glob("__init__.py*") for n in public_names(ast.parse(text.read_text(encoding="utf-8")))]
-    assert not of_modules & set(names)
-
-
 def public_names(tree):
-    """The names that a package defines, or imports from within its modules."""
+    """The names that a package defines, or takes from a module."""
     for node in tree.body:
         if isinstance(node, ast.ImportFrom) and node.module:
             yield from (alias.asname or alias.name for alias in node.names)
         elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             yield node.name
+        elif isinstance(node, ast.Assign):
+            yield from (name.id for target in node.targets for name in ast.walk(target) if isinstance(name, ast.Name))
+
+
+def test_no_public_name_is_a_module_too():
+    """Where both bear one name, whoever imports the module first takes the name away from everybody else."""
+    for folder in PACKAGES:
+        modules_of_it = {p.stem for p in folder.glob("*.py")} | {p.name for p in folder.iterdir() if p.is_dir()}
+        texts = [path.read_text(encoding="utf-8") for path in folder.glob("__init__.py*")]
+        both = modules_of_it & {name for text in texts for name in public_names(ast.parse(text))}
+        assert not both, f"{folder.relative_to(ROOT)}: {', '.join(sorted(both))}"
 
 
 def test_notebooks_import_lib_alone():

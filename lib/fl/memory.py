@@ -27,12 +27,11 @@ def must_fit(size, where, remedy):
 
 
 def keep_freed(block=32 * MIB, spare=256 * MIB):
-    """Have the allocator keep what is free again: blocks up to `block` bytes, together up to `spare`.
+    """Have the allocator keep what is free again: blocks up to `block` bytes, and at the end of the heap up to `spare`.
 
     glibc gives large blocks back to the system at once, and every step of training asks for the same ones, whose pages
-    the system clears anew: a tenth to a seventh of a run of small nets. Elsewhere than with glibc nothing happens.
+    the system clears anew. It goes before what MALLOC_* variables say. Elsewhere than with glibc nothing happens.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-    if mallopt is not None:
-        mallopt(M_MMAP_THRESHOLD, block)
+    if mallopt is not None and mallopt(M_MMAP_THRESHOLD, block):
         mallopt(M_TRIM_THRESHOLD, spare)

@@ -122,13 +122,13 @@ def forgets(df):
     known, noise = knowledge(df, "forget_acc")
     attacked, chance = knowledge(df, "mia")
     return (f"{KNOWS[word_of(known, noise)]}: with all of Retrain's budget, accuracy on forgotten images {told(known)} from "
-            f"Retrain's (a second Retrain: {noise:.1f}); membership attack {told(attacked)} ({chance:.1f}), "
-            f"{word_of(attacked, chance)}")
+            f"Retrain's (a second Retrain: {noise:.1f}), {word_of(known, noise)}; membership attack {told(attacked)} "
+            f"({chance:.1f}), {word_of(attacked, chance)}")
 
 
 def forgets_in_short(df):
     known, noise = knowledge(df, "forget_acc")
-    return f"{told(known)}, {word_of(known, noise)}"
+    return f"accuracy {told(known)}, {word_of(known, noise)}"
 
 
 class Gaps(NamedTuple):

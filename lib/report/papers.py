@@ -50,14 +50,14 @@ def compare(df, table, dataset=None, model=None, distribution=None, stop="oracle
     for column in ("n", "diverged", "of"):
         out[column] = out[column].fillna(0).astype(int)
     out["unit"] = [metric(name).unit for name in out["metric"]]
-    same_data = here["dataset"] == there["dataset"]
-    comparable = out["unit"].isin(["ratio", "percent points"]) | same_data
+    comparable = out["unit"].isin(["ratio", "percent points"]) | (here["dataset"] == there["dataset"])
+    hidden = (~comparable & (out["unit"] == "percent")).any()
     out["difference"] = (out["ours"] - out["paper"]).where(comparable)
 
     out = out.sort_values(["method", "variant", "metric"], kind="stable", ignore_index=True, key=as_shown)
     out.attrs["caption"] = (f"Paper: {table}, {there['dataset']}, {there['model']}. "
                             f"Ours: {here['dataset']}, {here['model']}, stop: {stop}"
-                            + ("" if same_data else ". Other data than the paper's: accuracies get no difference"))
+                            + (". Other data than the paper's: accuracies get no difference" if hidden else ""))
     out.attrs["origin"] = origin(df)
     return out[["method", "variant", "metric", "unit", "paper", "paper_sd", "recomputed", "ours", "sd", "difference",
                 "n", "diverged", "of"]]

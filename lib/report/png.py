@@ -3,7 +3,7 @@ import io
 
 
 def in_colours(png, many):
-    """The bytes of a PNG in so many colours, or as they are where that is less."""
+    """The bytes of a PNG in at most `many` colours, or as they are where those are fewer bytes."""
     from PIL import Image
     small = io.BytesIO()
     Image.open(io.BytesIO(png)).convert("RGB").quantize(many, dither=Image.Dither.NONE).save(small, "png", optimize=True)

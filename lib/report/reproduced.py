@@ -397,10 +397,19 @@ def unasked():
         if df is None:
             parts.append(f"{head} {NOT_YET}: no rows are committed.")
             continue
-        about = (f"{head} Scale: **{profile}**; n = {df['seed'].nunique()}; notebook {question.notebook}; "
+        about = (f"{head} Scale: **{profile}**; {many(profile, question.notebook, df)}; notebook {question.notebook}; "
                  f"`{COMMAND.format(profile, question.notebook)}`.")
         parts += [about, "\n".join(f"* {line}" for line in answered(question.lines, df)), shown(question, profile)]
     return "\n\n".join(filter(None, parts))
+
+
+def many(profile, notebook, df):
+    """`n = 3`, or of an audit, whose intervals are over models, `n = 64 models of one seed`."""
+    first = load(profile)["notebooks"].get(notebook, {}).get(df["setting"].iloc[0], {})
+    seeds = df["seed"].nunique()
+    if "shadows" not in first:
+        return f"n = {seeds}"
+    return f"n = {first['shadows']} models of {'one seed' if seeds == 1 else f'each of {seeds} seeds'}"
 
 
 def shown(question, profile):

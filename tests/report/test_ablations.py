@@ -120,7 +120,7 @@ def test_normalised_similarity_is_zero_where_retrain_starts():
     assert np.allclose(found[found["when"] == "after"]["value"], 1) and set(found["metric"]) == {"cka_normalised"}
 
 
-def test_profiles_have_a_panel_for_before_and_after():
+def test_similarity_by_layer_has_a_panel_for_before_and_after():
     fig = theory.similarity_by_layer(cka())
     found = {ax.get_title(): line(ax, words.METHODS["NoT"].color).get_ydata()[0] for ax in fig.axes}
     assert found == {"CKA, before recovery": 0.6, "CKA, after recovery": 1.0, "normalised, before": pytest.approx(0.5),
