@@ -88,11 +88,11 @@ def words_of(name):
 
 INTRO = """# Which method should I use
 
-Written by `python -m workflow.publish readme` from the committed rows and from what each method declares to need (which the tests derive again by taking it away); do not edit. One table a request, methods in the order of their average gap at half of Retrain's budget.
+Written by `python -m workflow.publish readme` from the committed rows and from what each method declares to need (which the tests check by taking it away); do not edit. One table a request, methods in the order of their average gap at half of Retrain's budget.
 
 * **needs**: *the data to forget*, *stored updates* of the training, *the initial model*, *the target's help*: the client that leaves takes part once more. **stored** is what was read from disk.
 * **gap**: mean distance to the same seed's Retrain in retain, forget and test accuracy and in the membership attack, in points, at a quarter, a half and all of Retrain's bytes and FLOPs; mean ± sd over seeds. **Bold**: nearer than a Retrain stopped there, by an interval that leaves out zero and by more than a second Retrain differs.
-* **back after**: the bytes, as a share of Retrain's, until the remaining clients' validation accuracy is the original's minus a point; mean over the seeds in which it is, with how many these are where it is not all.
+* **back after**: the bytes, as a share of Retrain's, until the remaining clients' validation accuracy is the original's minus a point (0: it never was below); mean over the seeds in which it is, with how many these are where it is not all.
 * **told by**: how often a likelihood-ratio attack tells the model from a Retrain by one forgotten image, in percent, at half of Retrain's budget; 50 is guessing. Only where a client leaves; the audit has a scale of its own ({audit})."""
 
 
