@@ -23,7 +23,7 @@ RUNS = {        # section: (what it asks, command)
     "evaluation": ("How many images at once, and in which layout?", "evaluation.py"),
     "startup": ("How long until something is computed, and how long does all of quick take?", "startup.py --whole"),
     "results": ("How do reading results and drawing curves grow?", "results.py --times 1 10"),
-    "bf16": ("What does bfloat16 move, and what does it save?", "bf16.py"),
+    "bf16": ("What does bfloat16 move, and what does it save?", "bf16.py --rounds 12"),
     "steps": ("How long is a step of the papers' nets, eager and captured, in every precision?", "steps.py"),
 }
 HEAD = """# Benchmarks
