@@ -83,16 +83,13 @@ def profiles_text():
 
 
 def profile_line(name):
-    """One profile, its hours and its disk over all notebooks and seeds; quick was committed whole."""
-    from lib.report.front import spent
-
+    """One profile, its hours and its disk over all notebooks and seeds."""
     from .plan import disk_gb
     profile = load(name)
     seconds = disk = 0.0
     for number, settings in profile["notebooks"].items():
         seeds = len(seeds_of(profile, number))
-        took = (spent(name, number) or 0.0) if name == "quick" else sum(seconds_of(name, number, settings))
-        seconds += seeds * took
+        seconds += seeds * sum(seconds_of(name, number, settings))
         disk += seeds * sum(disk_gb(s) for s in settings.values())
     hours = rounded(seconds / 3600) + (" (GPU)" if devices(name) == {"cuda"} else "")
     return [f"`{name}`", *PROFILES[name], hours, f"{rounded(disk)} GB"]
